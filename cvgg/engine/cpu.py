@@ -1,0 +1,73 @@
+"""The CPU engine: numpy memory, the kernels of cvgg.kernels.cpu."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from cvgg.engine.base import Traits
+from cvgg.kernels import cpu
+from cvgg.kernels.interface import Array, Kernels
+from cvgg.netdef.shapes import Shape
+
+ALIGNMENT = 64  # bytes: a cache line, and enough for AVX-512
+
+
+class CpuEngine:
+    """Runs on `threads` threads: OpenMP's in our kernels, BLAS's, and decoding's."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.kernels: Kernels = cpu
+        self.traits = Traits(
+            name="cpu",
+            kernels=cpu,
+            fusions=frozenset({("Convolution", "ReLU")}),
+            architecture=os.uname().machine,
+            compute_units=self.threads,
+        )
+        cpu.set_threads(self.threads)
+        threadpool_limits(limits=self.threads)
+
+    def empty(self, shape: Shape, dtype: str = "float32") -> Array:
+        """Zeros: a diff that nothing writes must not be garbage."""
+        count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        raw = np.zeros(count + ALIGNMENT, dtype=np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + count].view(dtype).reshape(shape)
+
+    def view(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return arena[offset : offset + size].view(dtype).reshape(shape)
+
+    def copy_in(self, dst: Array, host: NDArray[object]) -> None:
+        np.copyto(dst, host)
+
+    def copy_out(self, src: Array) -> NDArray[object]:
+        result: NDArray[object] = src
+        return result
+
+    def memory_free(self) -> int:
+        """What the kernel says is available, or what is left of this process's cgroup if that is less."""
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return min(int(line.split()[1]) * 1024, _cgroup_free())
+        return _cgroup_free()
+
+    def synchronize(self) -> None:
+        """Nothing to wait for: every call ends when its work is done."""
+
+
+def _cgroup_free() -> int:
+    """Bytes left under the memory limit of a container; very large without one."""
+    unlimited = 1 << 62
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+    except (OSError, ValueError):
+        return unlimited
+    return unlimited if limit == "max" else max(0, int(limit) - used)

@@ -1,0 +1,79 @@
+"""Fusion as a rewrite: runs of layers that the backend does in one call become one unit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cvgg.engine.base import Traits
+from cvgg.layers import FUSED
+from cvgg.layers.base import Layer, Setting
+from cvgg.netdef.graph import Graph, Node
+from cvgg.netdef.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What will be one step: one layer, or several fused into one."""
+
+    nodes: tuple[Node, ...]
+    layer: Layer
+
+    @property
+    def bottoms(self) -> tuple[str, ...]:
+        return self.nodes[0].bottoms
+
+    @property
+    def tops(self) -> tuple[str, ...]:
+        return self.nodes[-1].tops
+
+
+def fuse(
+    graph: Graph, layers: Sequence[Layer], traits: Traits, setting: Setting, *, keep: bool
+) -> list[Unit]:
+    """Units in running order. With `keep`, only in-place runs are fused: every named blob must be there afterwards."""
+    shapes: dict[str, Shape] = {}
+    units: list[Unit] = []
+    taken: set[int] = set()
+    for first, (node, layer) in enumerate(zip(graph.nodes, layers, strict=True)):
+        bottoms = [shapes[name] for name in node.bottoms]
+        shapes.update(zip(node.tops, layer.tops, strict=True))
+        if first in taken:
+            continue
+        run = max(
+            (r for types in traits.fusions if (r := _run(graph, first, types, keep=keep))),
+            key=len,
+            default=[first],
+        )
+        nodes = tuple(graph.nodes[i] for i in run)
+        if len(run) > 1:
+            taken.update(run[1:])
+            specs = [each.spec for each in nodes]
+            layer = FUSED[tuple(each.type for each in nodes)](specs, bottoms, setting)
+        units.append(Unit(nodes, layer))
+    return units
+
+
+def _run(graph: Graph, first: int, types: tuple[str, ...], *, keep: bool) -> list[int]:
+    """Numbers of the nodes that start at `first`, feed only each other and have these types; [] if there are none."""
+    run = [first]
+    for position, type in enumerate(types):
+        node = graph.nodes[run[-1]]
+        if node.type != type or len(node.bottoms) != 1 or len(node.tops) != 1:
+            return []
+        if position + 1 == len(types):
+            break
+        # After splits were inserted a blob has one reader, but an in-place chain has several of one name: the next.
+        after = _next_reader(graph, node.tops[0], run[-1])
+        if after is None or (keep and graph.nodes[after].tops != node.tops):
+            return []
+        run.append(after)
+    return run
+
+
+def _next_reader(graph: Graph, blob: str, producer: int) -> int | None:
+    """The first node behind `producer` that reads `blob`; a loss weight on the blob counts as a reader of its own."""
+    if any(graph.nodes[producer].spec.loss_weight):
+        return None
+    for i in range(producer + 1, len(graph.nodes)):
+        if blob in graph.nodes[i].bottoms:
+            return i
+    return None

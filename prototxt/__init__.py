@@ -1,0 +1,1 @@
+"""The nets and solvers that cvgg ships: read them with importlib.resources.files("cvgg.prototxt")."""
