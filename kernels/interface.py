@@ -47,35 +47,78 @@ class Kernels(Protocol):
 
     # ---- convolution. x (n,c,h,w)  w (k,c/group,r,s)  b (k)  y (n,k,p,q)
     def conv_workspace(
-        self, x: tuple[int, ...], w: tuple[int, ...], *, stride: Pair, pad: Pair, dilation: Pair, group: int
+        self,
+        x: tuple[int, ...],
+        w: tuple[int, ...],
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
     ) -> int:
         """float32 elements of scratch that the conv functions want for these shapes; pure, needs no device."""
         ...
 
     def conv_forward(
-        self, x: Array, w: Array, b: Array | None, y: Array, *,
-        stride: Pair, pad: Pair, dilation: Pair, group: int, workspace: Array,
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        workspace: Array,
     ) -> None:
         """y = cross-correlation of x and w, plus b. p = (h + 2 pad - dilation (r-1) - 1) // stride + 1."""
         ...
 
     def conv_relu_forward(
-        self, x: Array, w: Array, b: Array | None, y: Array, *,
-        stride: Pair, pad: Pair, dilation: Pair, group: int, negative_slope: float, workspace: Array,
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        negative_slope: float,
+        workspace: Array,
     ) -> None:
         """y = relu(conv(x)): what the plan calls where a ReLU follows at once."""
         ...
 
     def conv_backward_data(
-        self, w: Array, dy: Array, dx: Array, *,
-        stride: Pair, pad: Pair, dilation: Pair, group: int, workspace: Array,
+        self,
+        w: Array,
+        dy: Array,
+        dx: Array,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        workspace: Array,
     ) -> None:
         """dx = d(loss)/dx, assigned."""
         ...
 
     def conv_backward_weights(
-        self, x: Array, dy: Array, dw: Array | None, db: Array | None, *,
-        stride: Pair, pad: Pair, dilation: Pair, group: int, workspace: Array,
+        self,
+        x: Array,
+        dy: Array,
+        dw: Array | None,
+        db: Array | None,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        workspace: Array,
     ) -> None:
         """dw += d(loss)/dw, db += d(loss)/db; None: not wanted."""
         ...
@@ -95,14 +138,18 @@ class Kernels(Protocol):
         """dx = 0, then dx[argmax] += dy; argmax -1 gets nothing."""
         ...
 
-    def pool_ave_forward(self, x: Array, y: Array, *, window: Pair, stride: Pair, pad: Pair) -> None:
+    def pool_ave_forward(
+        self, x: Array, y: Array, *, window: Pair, stride: Pair, pad: Pair
+    ) -> None:
         """y = sum over the window inside the image / size of the window cut at h + pad, w + pad.
 
         The divisor counts padding, but never beyond h + pad: Caffe's rule.
         """
         ...
 
-    def pool_ave_backward(self, dy: Array, dx: Array, *, window: Pair, stride: Pair, pad: Pair) -> None: ...
+    def pool_ave_backward(
+        self, dy: Array, dx: Array, *, window: Pair, stride: Pair, pad: Pair
+    ) -> None: ...
 
     # ---- local response normalisation. all (n,c,h,w)
     def lrn_across_forward(
@@ -116,8 +163,16 @@ class Kernels(Protocol):
         ...
 
     def lrn_across_backward(
-        self, x: Array, y: Array, scale: Array, dy: Array, dx: Array, *,
-        size: int, alpha: float, beta: float,
+        self,
+        x: Array,
+        y: Array,
+        scale: Array,
+        dy: Array,
+        dx: Array,
+        *,
+        size: int,
+        alpha: float,
+        beta: float,
     ) -> None: ...
 
     def lrn_within_forward(
@@ -130,12 +185,22 @@ class Kernels(Protocol):
         ...
 
     def lrn_within_backward(
-        self, x: Array, y: Array, scale: Array, dy: Array, dx: Array, *,
-        size: int, alpha: float, beta: float,
+        self,
+        x: Array,
+        y: Array,
+        scale: Array,
+        dy: Array,
+        dx: Array,
+        *,
+        size: int,
+        alpha: float,
+        beta: float,
     ) -> None: ...
 
     # ---- fully connected. x (n,c)  w (k,c), or (c,k) with transpose  b (k)  y (n,k)
-    def fc_forward(self, x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool) -> None: ...
+    def fc_forward(
+        self, x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool
+    ) -> None: ...
 
     def fc_backward_data(self, w: Array, dy: Array, dx: Array, *, transpose: bool) -> None: ...
 
@@ -154,7 +219,9 @@ class Kernels(Protocol):
         """dx = dy * (1 where x > 0, else negative_slope). x may be relu's own output: the sign is the same."""
         ...
 
-    def dropout_forward(self, x: Array, y: Array, state: Array, *, layer: int, ratio: float) -> None:
+    def dropout_forward(
+        self, x: Array, y: Array, state: Array, *, layer: int, ratio: float
+    ) -> None:
         """y = x / (1 - ratio) where kept, else 0. No mask is stored: backward draws the same numbers.
 
         Element e, counted in NCHW order over the whole batch (state FIRST_IMAGE), is kept if lane e % 4 of
@@ -163,7 +230,9 @@ class Kernels(Protocol):
         """
         ...
 
-    def dropout_backward(self, dy: Array, dx: Array, state: Array, *, layer: int, ratio: float) -> None: ...
+    def dropout_backward(
+        self, dy: Array, dx: Array, state: Array, *, layer: int, ratio: float
+    ) -> None: ...
 
     # ---- softmax over the middle axis. x y (outer, c, inner)  label (outer, inner) float32, whole numbers
     def softmax_forward(self, x: Array, y: Array) -> None: ...
@@ -175,7 +244,14 @@ class Kernels(Protocol):
         ...
 
     def softmax_loss_forward(
-        self, x: Array, label: Array, prob: Array, loss: Array, count: Array, *, ignore_label: int | None
+        self,
+        x: Array,
+        label: Array,
+        prob: Array,
+        loss: Array,
+        count: Array,
+        *,
+        ignore_label: int | None,
     ) -> None:
         """prob = softmax(x); loss[0] = sum of -log(max(prob[label], FLT_MIN)) / count[0], float64 inside.
 
@@ -185,13 +261,27 @@ class Kernels(Protocol):
         ...
 
     def softmax_loss_backward(
-        self, prob: Array, label: Array, dloss: Array, count: Array, dx: Array, *, ignore_label: int | None
+        self,
+        prob: Array,
+        label: Array,
+        dloss: Array,
+        count: Array,
+        dx: Array,
+        *,
+        ignore_label: int | None,
     ) -> None:
         """dx = (prob - 1 at the label) * dloss[0] / count[0]; 0 where ignored."""
         ...
 
     def accuracy_forward(
-        self, x: Array, label: Array, y: Array, count: Array, *, top_k: int, ignore_label: int | None
+        self,
+        x: Array,
+        label: Array,
+        y: Array,
+        count: Array,
+        *,
+        top_k: int,
+        ignore_label: int | None,
     ) -> None:
         """y[0] = (number of positions whose label is among the top_k scores) / count[0].
 
@@ -215,13 +305,17 @@ class Kernels(Protocol):
         ...
 
     # ---- eltwise; all arrays of one shape
-    def eltwise_sum_forward(self, xs: Sequence[Array], y: Array, *, coeff: Sequence[float]) -> None: ...
+    def eltwise_sum_forward(
+        self, xs: Sequence[Array], y: Array, *, coeff: Sequence[float]
+    ) -> None: ...
 
     def eltwise_sum_backward(self, dy: Array, dx: Array, *, coeff: float) -> None: ...
 
     def eltwise_prod_forward(self, xs: Sequence[Array], y: Array) -> None: ...
 
-    def eltwise_prod_backward(self, xs: Sequence[Array], dy: Array, dx: Array, *, index: int) -> None:
+    def eltwise_prod_backward(
+        self, xs: Sequence[Array], dy: Array, dx: Array, *, index: int
+    ) -> None:
         """dx = dy * product of the others: no division, so zeros are right (Caffe's stable_prod_grad)."""
         ...
 
@@ -233,8 +327,17 @@ class Kernels(Protocol):
 
     # ---- batch normalisation. x y (n,c,inner)  mean variance (c), scale_factor (1): running sums as Caffe keeps them
     def batch_norm_train_forward(
-        self, x: Array, y: Array, batch_mean: Array, batch_std: Array,
-        mean: Array, variance: Array, scale_factor: Array, *, fraction: float, eps: float,
+        self,
+        x: Array,
+        y: Array,
+        batch_mean: Array,
+        batch_std: Array,
+        mean: Array,
+        variance: Array,
+        scale_factor: Array,
+        *,
+        fraction: float,
+        eps: float,
     ) -> None:
         """y = (x - batch mean) / sqrt(batch variance + eps); running sums: scale_factor = fraction * it + 1,
         mean = fraction * it + batch mean, variance = fraction * it + m/(m-1) * batch variance, m = n * inner.
@@ -244,13 +347,23 @@ class Kernels(Protocol):
         ...
 
     def batch_norm_test_forward(
-        self, x: Array, y: Array, batch_mean: Array, batch_std: Array,
-        mean: Array, variance: Array, scale_factor: Array, *, eps: float,
+        self,
+        x: Array,
+        y: Array,
+        batch_mean: Array,
+        batch_std: Array,
+        mean: Array,
+        variance: Array,
+        scale_factor: Array,
+        *,
+        eps: float,
     ) -> None:
         """The same with the running mean / scale_factor and variance / scale_factor (0 if the factor is 0)."""
         ...
 
-    def batch_norm_train_backward(self, y: Array, batch_std: Array, dy: Array, dx: Array) -> None: ...
+    def batch_norm_train_backward(
+        self, y: Array, batch_std: Array, dy: Array, dx: Array
+    ) -> None: ...
 
     def batch_norm_test_backward(self, batch_std: Array, dy: Array, dx: Array) -> None: ...
 
@@ -261,7 +374,9 @@ class Kernels(Protocol):
 
     def scale_backward_data(self, g: Array, dy: Array, dx: Array) -> None: ...
 
-    def scale_backward_weights(self, x: Array, dy: Array, dg: Array | None, db: Array | None) -> None:
+    def scale_backward_weights(
+        self, x: Array, dy: Array, dg: Array | None, db: Array | None
+    ) -> None:
         """dg += ..., db += ...; None: not wanted."""
         ...
 
@@ -271,7 +386,9 @@ class Kernels(Protocol):
         ...
 
     # ---- images. x uint8 or float32 (n,c,h,w), already cropped  y float32 (n,c,h,w)
-    def transform_forward(self, x: Array, place: Array, mean: Array | None, y: Array, *, scale: float) -> None:
+    def transform_forward(
+        self, x: Array, place: Array, mean: Array | None, y: Array, *, scale: float
+    ) -> None:
         """y = (x - mean) * scale, mirrored left to right where place says so.
 
         place int32 (n,3): row and column of the crop in the whole image, mirror 0 or 1.
@@ -294,8 +411,16 @@ class Kernels(Protocol):
         ...
 
     def sgd_update(
-        self, w: Array, dw: Array, history: Array, scalars: Array, *,
-        segments: Sequence[Segment], momentum: float, l1: float, l2: float,
+        self,
+        w: Array,
+        dw: Array,
+        history: Array,
+        scalars: Array,
+        *,
+        segments: Sequence[Segment],
+        momentum: float,
+        l1: float,
+        l2: float,
     ) -> None:
         """g = SCALE dw + decay_mult (l2 w + l1 sign(w)); v = momentum v + RATE lr_mult g; w -= v.
 

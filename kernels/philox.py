@@ -51,9 +51,7 @@ def philox(
     return np.stack(x, axis=1)
 
 
-def uniform(
-    count: int, *, draw: int, layer: int, purpose: int, seed: int
-) -> NDArray[np.float64]:
+def uniform(count: int, *, draw: int, layer: int, purpose: int, seed: int) -> NDArray[np.float64]:
     """`count` numbers in (0, 1): (word + 1/2) / 2**32."""
     words = philox((np.arange((count + 3) // 4, dtype=np.uint32), draw, layer, purpose), seed)
     return (words.reshape(-1)[:count].astype(np.float64) + 0.5) / 2.0**32

@@ -26,7 +26,9 @@ def _arc(radius: float, first: float, last: float, centre: Point = (0.0, 0.0)) -
     """Points of a circle from angle `first` to `last` (degrees, 0 = right, 90 = down)."""
     count = max(2, round(abs(last - first) / 6) + 1)
     angles = (math.radians(first + (last - first) * i / (count - 1)) for i in range(count))
-    return tuple((centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles)
+    return tuple(
+        (centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles
+    )
 
 
 def _regular(corners: int, radii: tuple[float, ...] = (1.0,)) -> Outline:

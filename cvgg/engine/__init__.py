@@ -16,5 +16,7 @@ def open_engine(engine: "Engine | str | None" = None, *, threads: int | None = N
 
         return CpuEngine(threads)
     if kind in ("gpu", "cuda") and (not number or number.isdecimal()):
-        raise UnavailableError(f"engine {engine!r}: this release of cvgg has no GPU engine yet; use --cpu")
+        raise UnavailableError(
+            f"engine {engine!r}: this release of cvgg has no GPU engine yet; use --cpu"
+        )
     raise UsageError(f"engine {engine!r} is not known; known are 'cpu', 'gpu' and 'cuda:N'")

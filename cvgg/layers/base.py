@@ -24,8 +24,12 @@ class Setting:
     """What a layer is built for, beside its spec and its bottoms' shapes."""
 
     phase: int = TEST
-    images: int | None = None  # images of one pass where a data layer's batch is cut into micro-batches
-    inputs: Mapping[str, Shape] = field(default_factory=dict)  # shapes asked for by net.reshape(blob=shape)
+    images: int | None = (
+        None  # images of one pass where a data layer's batch is cut into micro-batches
+    )
+    inputs: Mapping[str, Shape] = field(
+        default_factory=dict
+    )  # shapes asked for by net.reshape(blob=shape)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Buffer:
     name: str
     shape: Shape
     dtype: str = "float32"
+    lasting: bool = (
+        False  # keeps its content from pass to pass: a mean image, a count, what `load` fills
+    )
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,9 @@ class Layer(ABC):
     wrote is an error that names it; layers.infer checks."""
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
-    kernels: ClassVar[tuple[str, ...]] = ()  # the functions of Kernels it calls: checked against the backend at load
+    kernels: ClassVar[
+        tuple[str, ...]
+    ] = ()  # the functions of Kernels it calls: checked against the backend at load
     loss: ClassVar[bool] = False  # its first top has loss_weight 1 unless the spec says otherwise
     has_backward: ClassVar[bool] = True
     labels: ClassVar[frozenset[int]] = frozenset()  # bottoms that never get a diff
@@ -79,13 +88,19 @@ class Layer(ABC):
     tops: Sequence[Shape]
     params: Sequence[ParamDef] = ()
     buffers: Sequence[Buffer] = ()
-    couples_images: bool = False  # one image's output depends on others of the pass: the batch is not cut
-    sums_images: bool = False  # its tops are sums over images / buffers["count"]: micro-batches add up
+    couples_images: bool = (
+        False  # one image's output depends on others of the pass: the batch is not cut
+    )
+    sums_images: bool = (
+        False  # its tops are sums over images / buffers["count"]: micro-batches add up
+    )
     ignore_label: int | None = None
     positions_per_image: int = 1  # of a layer that counts labels
 
     @abstractmethod
-    def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None: ...
+    def __init__(
+        self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting
+    ) -> None: ...
 
     def workspace(self, kernels: Kernels) -> int:
         """float32 elements of scratch it wants; pure, so that the plan can ask without a device."""
@@ -109,7 +124,9 @@ class SourceLayer(Layer):
     """A layer that brings data: `load` is called before each pass, never captured in a graph."""
 
     bottom_count = (0, 0)
-    batch_size: int | None = None  # the whole minibatch as the prototxt has it; None: not cut into micro-batches
+    batch_size: int | None = (
+        None  # the whole minibatch as the prototxt has it; None: not cut into micro-batches
+    )
 
     @abstractmethod
     def open(self, *, seed: int, threads: int) -> Any:

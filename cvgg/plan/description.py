@@ -111,7 +111,9 @@ class Plan:
     buckets: tuple[Bucket, ...]
     learned: int  # elements of the flat gradient; unlearned params follow in the flat data
     flat: int  # elements of the flat data
-    constant_diffs: Mapping[int, float]  # blob -> what its diff is filled with before backward: loss weights
+    constant_diffs: Mapping[
+        int, float
+    ]  # blob -> what its diff is filled with before backward: loss weights
     names: Mapping[str, int]  # blob name -> number
     memory: Memory
 

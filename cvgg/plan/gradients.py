@@ -30,7 +30,9 @@ def gradient_flow(units: Sequence[Unit], *, force_backward: bool) -> Flow:
     wanted: dict[str, bool] = {}
     propagate, active = [], []
     for unit in units:
-        down = tuple(_wanted(unit, i, wanted, force=force_backward) for i in range(len(unit.bottoms)))
+        down = tuple(
+            _wanted(unit, i, wanted, force=force_backward) for i in range(len(unit.bottoms))
+        )
         learns = any(param.lr_mult for param in unit.layer.params)
         wanted.update(dict.fromkeys(unit.tops, force_backward or learns or any(down)))
         propagate.append(down)

@@ -48,7 +48,10 @@ def lay_out(units: Sequence[Unit]) -> Layout:
             numbers.append(number)
         of_unit.append(tuple(numbers))
     # The last layer first; the first user of a shared param is the last to add to its gradient.
-    order = sorted(range(len(owners)), key=lambda p: (not owners[p].learned, -owners[p].users[0], owners[p].index))
+    order = sorted(
+        range(len(owners)),
+        key=lambda p: (not owners[p].learned, -owners[p].users[0], owners[p].index),
+    )
     position = learned = 0
     for number in order:
         owners[number] = replace(owners[number], offset=position)
@@ -57,14 +60,21 @@ def lay_out(units: Sequence[Unit]) -> Layout:
             learned = position
     placed = [owners[number] for number in order if owners[number].learned]
     return Layout(
-        tuple(owners), tuple(of_unit), _segments(placed), _buckets(placed, learned), learned, position
+        tuple(owners),
+        tuple(of_unit),
+        _segments(placed),
+        _buckets(placed, learned),
+        learned,
+        position,
     )
 
 
 def _share(owner: ParamPlan, unit: Unit, definition: ParamDef, user: int) -> ParamPlan:
     """`owner` with one more user, whose definition must agree."""
     node, first = unit.nodes[0], owner.definition
-    where = f"{node.origin}: layer {node.name!r} shares param {owner.name!r} with layer {owner.layer!r}"
+    where = (
+        f"{node.origin}: layer {node.name!r} shares param {owner.name!r} with layer {owner.layer!r}"
+    )
     same = first.shape == definition.shape
     if not same and not (definition.permissive and count(first.shape) == count(definition.shape)):
         raise ShapeError(f"{where}: shapes {first.shape} and {definition.shape} must be equal")
@@ -72,7 +82,9 @@ def _share(owner: ParamPlan, unit: Unit, definition: ParamDef, user: int) -> Par
         ours, theirs = getattr(definition, field), getattr(first, field)
         default = getattr(ParamSpec(), field)
         if ours not in (theirs, default):
-            raise ShapeError(f"{where}: {field} {ours:g} and {theirs:g} must be equal; write it once")
+            raise ShapeError(
+                f"{where}: {field} {ours:g} and {theirs:g} must be equal; write it once"
+            )
     return replace(owner, users=(*owner.users, user))
 
 
