@@ -1,23 +1,28 @@
 """Builds cvgg: three folders under one import name, and the C++ module of the CPU kernels.
 
-`netdef`, `kernels` and `prototxt` are common names, so they are installed inside the package: cvgg.netdef and so on.
-The links cvgg/netdef, cvgg/kernels and cvgg/prototxt show checkers and editors the same names.
-"""
+`netdef`, `kernels` and `prototxt` are common names, so they are installed inside the package:
+cvgg.netdef and so on. The links cvgg/netdef, cvgg/kernels and cvgg/prototxt show checkers and
+editors the same names."""
 
 from collections.abc import Iterator
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_packages, setup
 
-FOLDERS = {"cvgg": "cvgg", "cvgg.netdef": "netdef", "cvgg.kernels": "kernels", "cvgg.prototxt": "prototxt"}
+FOLDERS = {
+    "cvgg": "cvgg",
+    "cvgg.netdef": "netdef",
+    "cvgg.kernels": "kernels",
+    "cvgg.prototxt": "prototxt",
+}
 LINKS = [name.partition(".")[2] for name in FOLDERS if "." in name]
 
 
 def packages() -> Iterator[str]:
     for name, folder in FOLDERS.items():
         yield name
-        linked = [pattern for link in LINKS for pattern in (link, f"{link}.*")] if name == "cvgg" else []
-        for sub in find_packages(folder, exclude=linked):
+        linked = [pattern for link in LINKS for pattern in (link, f"{link}.*")]
+        for sub in find_packages(folder, exclude=linked if name == "cvgg" else []):
             yield f"{name}.{sub}"
 
 

@@ -1,8 +1,8 @@
-"""What cvgg raises when the user's input or the machine is at fault, and the exit code of each kind.
+"""What cvgg raises when the user's input or the machine is at fault, and the exit code of each
+kind.
 
-A message is one line: where, the rule, the values, then what to do. The command line prints it without a traceback.
-The codes are those of sysexits.h where it has one.
-"""
+A message is one line: where, the rule, the values, then what to do. The command line prints it
+without a traceback. The codes are those of sysexits.h where it has one. """
 
 
 class Error(Exception):
@@ -26,8 +26,8 @@ class GraphError(DataError):
 class LayerError(DataError):
     """A layer's settings or shapes break a rule.
 
-    Raised inside a layer as LayerError(rule, field="kernel_size"); layers.infer puts file, line and layer name in front.
-    """
+    Raised inside a layer as LayerError(rule, field="kernel_size"); layers.infer puts file, line and
+    layer name in front. """
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)

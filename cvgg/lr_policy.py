@@ -1,8 +1,8 @@
 """Learning rate by iteration: pure functions of (solver settings, iter), one a policy.
 
-`iter` counts finished updates. Source of the formulae: Caffe's sgd_solver.cpp. "plateau" is ours: what the VGG paper
-did by hand ("decreased by a factor of 10 when the validation set accuracy stopped improving").
-"""
+`iter` counts finished updates. Source of the formulae: Caffe's sgd_solver.cpp. "plateau" is ours:
+what the VGG paper did by hand ("decreased by a factor of 10 when the validation set accuracy
+stopped improving"). """
 
 import math
 from collections.abc import Callable
@@ -64,7 +64,8 @@ NEEDED = {
 
 
 def check(solver: SolverParameter) -> None:
-    """Raises DataError if the policy is unknown or a setting that it needs is missing or out of range."""
+    """Raises DataError if the policy is unknown or a setting that it needs is missing or out of
+    range."""
     policy = solver.lr_policy
     if policy not in POLICIES:
         raise DataError(f"lr_policy: {policy!r} is not known; known are {', '.join(POLICIES)}")

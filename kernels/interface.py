@@ -1,10 +1,10 @@
 """What every backend does: the functions of `Kernels`, their argument order, shapes and meaning.
 
-Inputs come first, then outputs, then keyword-only numbers. Outputs are assigned, except dw, db, dg and the like
-(diffs of params), which are accumulated: iter_size and micro-batches need the sum. Arrays are C-contiguous;
-on the CPU float32 in NCHW order. Letters: n images, c channels, k num_output, h w input, p q output, r s window.
-`b`, `db`, `dw`, `dx` may be None where the signature says so: nobody asks for them.
-"""
+Inputs come first, then outputs, then keyword-only numbers. Outputs are assigned, except dw, db, dg
+and the like (diffs of params), which are accumulated: iter_size and micro-batches need the sum.
+Arrays are C-contiguous; on the CPU float32 in NCHW order. Letters: n images, c channels, k
+num_output, h w input, p q output, r s window. `b`, `db`, `dw`, `dx` may be None where the signature
+says so: nobody asks for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ Pair: TypeAlias = tuple[int, int]  # (height, width)
 
 
 class State(IntEnum):
-    """Slots of `own.state`, an int64 array: what changes from pass to pass and random numbers depend on."""
+    """Slots of `own.state`, an int64 array: what changes from pass to pass and random numbers
+    depend on."""
 
     SEED = 0
     DRAW = 1  # iteration * iter_size + sub-iteration
@@ -25,7 +26,8 @@ class State(IntEnum):
 
 
 class Scalars(IntEnum):
-    """Slots of the float32 array that an update reads: kept in memory so that a captured step stays true."""
+    """Slots of the float32 array that an update reads: kept in memory so that a captured step stays
+    true."""
 
     RATE = 0
     SCALE = 1  # factor on the gradient: 1/iter_size, times the clip factor
@@ -34,7 +36,8 @@ class Scalars(IntEnum):
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of the flat parameter array with one pair of multipliers: elements start <= i < stop."""
+    """A stretch of the flat parameter array with one pair of multipliers: elements start <= i <
+    stop."""
 
     start: int
     stop: int
@@ -56,7 +59,8 @@ class Kernels(Protocol):
         dilation: Pair,
         group: int,
     ) -> int:
-        """float32 elements of scratch that the conv functions want for these shapes; pure, needs no device."""
+        """float32 elements of scratch that the conv functions want for these shapes; pure, needs no
+        device."""
         ...
 
     def conv_forward(
@@ -72,7 +76,8 @@ class Kernels(Protocol):
         group: int,
         workspace: Array,
     ) -> None:
-        """y = cross-correlation of x and w, plus b. p = (h + 2 pad - dilation (r-1) - 1) // stride + 1."""
+        """y = cross-correlation of x and w, plus b. p = (h + 2 pad - dilation (r-1) - 1) // stride
+        + 1."""
         ...
 
     def conv_relu_forward(
@@ -123,15 +128,16 @@ class Kernels(Protocol):
         """dw += d(loss)/dw, db += d(loss)/db; None: not wanted."""
         ...
 
-    # ---- pooling. x (n,c,h,w)  y (n,c,p,q); p and q are the caller's (Caffe's ceil and clip: netdef/shapes.py)
+    # ---- pooling. x (n,c,h,w)  y (n,c,p,q); p and q are the caller's (Caffe's ceil and clip:
+    # netdef/shapes.py)
     def pool_max_forward(
         self, x: Array, y: Array, argmax: Array, *, window: Pair, stride: Pair, pad: Pair
     ) -> None:
         """y = largest of each window; argmax int32 (n,c,p,q) its place h*W+w in the plane.
 
-        Row-major, strict >: the first of equals wins. Padding is never considered. NaN never wins: with nothing
-        larger than -FLT_MAX, y is -FLT_MAX and argmax -1. Source: Caffe pooling_layer.cpp.
-        """
+        Row-major, strict >: the first of equals wins. Padding is never considered. NaN never wins:
+        with nothing larger than -FLT_MAX, y is -FLT_MAX and argmax -1. Source: Caffe
+        pooling_layer.cpp."""
         ...
 
     def pool_max_backward(self, dy: Array, argmax: Array, dx: Array) -> None:
@@ -155,7 +161,8 @@ class Kernels(Protocol):
     def lrn_across_forward(
         self, x: Array, y: Array, scale: Array, *, size: int, alpha: float, beta: float, k: float
     ) -> None:
-        """y = x / scale**beta, scale = k + alpha/size * (sum of x**2 over `size` channels around c).
+        """y = x / scale**beta, scale = k + alpha/size * (sum of x**2 over `size` channels around
+        c).
 
         Near the ends the window is cut, the divisor stays `size`. `scale` is kept for backward.
         Source: Krizhevsky et al. 2012, section 3.3; Caffe lrn_layer.cpp.
@@ -178,10 +185,11 @@ class Kernels(Protocol):
     def lrn_within_forward(
         self, x: Array, y: Array, scale: Array, *, size: int, alpha: float, beta: float
     ) -> None:
-        """y = x / scale**beta, scale = 1 + alpha * (mean of x**2 over size x size cells around, zeros outside).
+        """y = x / scale**beta, scale = 1 + alpha * (mean of x**2 over size x size cells around,
+        zeros outside).
 
-        The mean is average pooling's with pad (size-1)/2 and stride 1, so its divisor is cut at h + pad.
-        """
+        The mean is average pooling's with pad (size-1)/2 and stride 1, so its divisor is cut at h +
+        pad."""
         ...
 
     def lrn_within_backward(
@@ -216,17 +224,19 @@ class Kernels(Protocol):
         ...
 
     def relu_backward(self, x: Array, dy: Array, dx: Array, *, negative_slope: float) -> None:
-        """dx = dy * (1 where x > 0, else negative_slope). x may be relu's own output: the sign is the same."""
+        """dx = dy * (1 where x > 0, else negative_slope). x may be relu's own output: the sign is
+        the same."""
         ...
 
     def dropout_forward(
         self, x: Array, y: Array, state: Array, *, layer: int, ratio: float
     ) -> None:
-        """y = x / (1 - ratio) where kept, else 0. No mask is stored: backward draws the same numbers.
+        """y = x / (1 - ratio) where kept, else 0. No mask is stored: backward draws the same
+        numbers.
 
-        Element e, counted in NCHW order over the whole batch (state FIRST_IMAGE), is kept if lane e % 4 of
-        philox(counter = (e // 4, DRAW, layer, Purpose.DROPOUT), key = SEED) is >= int(ratio * 2**32).
-        x's first axis counts images. `layer` is kernels.philox.hash_name(layer's name).
+        Element e, counted in NCHW order over the whole batch (state FIRST_IMAGE), is kept if lane e
+        % 4 of philox(counter = (e // 4, DRAW, layer, Purpose.DROPOUT), key = SEED) is >= int(ratio
+        * 2**32). x's first axis counts images. `layer` is kernels.philox.hash_name(layer's name).
         """
         ...
 
@@ -234,7 +244,8 @@ class Kernels(Protocol):
         self, dy: Array, dx: Array, state: Array, *, layer: int, ratio: float
     ) -> None: ...
 
-    # ---- softmax over the middle axis. x y (outer, c, inner)  label (outer, inner) float32, whole numbers
+    # ---- softmax over the middle axis. x y (outer, c, inner)  label (outer, inner) float32, whole
+    # numbers
     def softmax_forward(self, x: Array, y: Array) -> None: ...
 
     def softmax_backward(self, y: Array, dy: Array, dx: Array) -> None: ...
@@ -253,11 +264,11 @@ class Kernels(Protocol):
         *,
         ignore_label: int | None,
     ) -> None:
-        """prob = softmax(x); loss[0] = sum of -log(max(prob[label], FLT_MIN)) / count[0], float64 inside.
+        """prob = softmax(x); loss[0] = sum of -log(max(prob[label], FLT_MIN)) / count[0], float64
+        inside.
 
-        A label outside 0..c-1 that is not ignore_label makes the loss NaN: the net reports it (Caffe reads
-        out of bounds). loss and count: float32 (1,).
-        """
+        A label outside 0..c-1 that is not ignore_label makes the loss NaN: the net reports it
+        (Caffe reads out of bounds). loss and count: float32 (1,)."""
         ...
 
     def softmax_loss_backward(
@@ -292,7 +303,8 @@ class Kernels(Protocol):
     def accuracy_per_class_forward(
         self, x: Array, label: Array, y: Array, *, top_k: int, ignore_label: int | None
     ) -> None:
-        """y (c,): share of each class's positions that are right; 0 for a class that does not occur."""
+        """y (c,): share of each class's positions that are right; 0 for a class that does not
+        occur."""
         ...
 
     # ---- concat. part (outer, m)  whole (outer, total): columns at .. at+m
@@ -316,16 +328,19 @@ class Kernels(Protocol):
     def eltwise_prod_backward(
         self, xs: Sequence[Array], dy: Array, dx: Array, *, index: int
     ) -> None:
-        """dx = dy * product of the others: no division, so zeros are right (Caffe's stable_prod_grad)."""
+        """dx = dy * product of the others: no division, so zeros are right (Caffe's
+        stable_prod_grad)."""
         ...
 
     def eltwise_max_forward(self, xs: Sequence[Array], y: Array, argmax: Array) -> None:
-        """argmax int32: which input; a tie of the first two goes to the second, later ones must be larger."""
+        """argmax int32: which input; a tie of the first two goes to the second, later ones must be
+        larger."""
         ...
 
     def eltwise_max_backward(self, dy: Array, argmax: Array, dx: Array, *, index: int) -> None: ...
 
-    # ---- batch normalisation. x y (n,c,inner)  mean variance (c), scale_factor (1): running sums as Caffe keeps them
+    # ---- batch normalisation. x y (n,c,inner)  mean variance (c), scale_factor (1): running sums
+    # as Caffe keeps them
     def batch_norm_train_forward(
         self,
         x: Array,
@@ -339,8 +354,9 @@ class Kernels(Protocol):
         fraction: float,
         eps: float,
     ) -> None:
-        """y = (x - batch mean) / sqrt(batch variance + eps); running sums: scale_factor = fraction * it + 1,
-        mean = fraction * it + batch mean, variance = fraction * it + m/(m-1) * batch variance, m = n * inner.
+        """y = (x - batch mean) / sqrt(batch variance + eps); running sums: scale_factor = fraction
+        * it + 1, mean = fraction * it + batch mean, variance = fraction * it + m/(m-1) * batch
+        variance, m = n * inner.
 
         batch_mean, batch_std (c): kept for backward. Source: Caffe batch_norm_layer.cpp.
         """
@@ -358,7 +374,8 @@ class Kernels(Protocol):
         *,
         eps: float,
     ) -> None:
-        """The same with the running mean / scale_factor and variance / scale_factor (0 if the factor is 0)."""
+        """The same with the running mean / scale_factor and variance / scale_factor (0 if the
+        factor is 0)."""
         ...
 
     def batch_norm_train_backward(
@@ -407,7 +424,8 @@ class Kernels(Protocol):
 
     # ---- update; w, dw, history: flat float32 arrays  scalars: float32 (2,), see Scalars
     def clip_gradients(self, dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
-        """scalars[SCALE] = scale * min(1, threshold / l2norm(dw)), float64 inside. Caffe clips the sum."""
+        """scalars[SCALE] = scale * min(1, threshold / l2norm(dw)), float64 inside. Caffe clips the
+        sum."""
         ...
 
     def sgd_update(
@@ -424,6 +442,6 @@ class Kernels(Protocol):
     ) -> None:
         """g = SCALE dw + decay_mult (l2 w + l1 sign(w)); v = momentum v + RATE lr_mult g; w -= v.
 
-        Segments cover what is learned; elements outside all of them stay. Source: Caffe sgd_solver.cpp.
-        """
+        Segments cover what is learned; elements outside all of them stay. Source: Caffe
+        sgd_solver.cpp."""
         ...

@@ -1,4 +1,5 @@
-"""What a layer says of each blob that it learns: shape, filler, multipliers, the name it is shared under."""
+"""What a layer says of each blob that it learns: shape, filler, multipliers, the name it is shared
+under."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from .shapes import Shape
 
 @dataclass(frozen=True)
 class ParamDef:
-    """One param. The rate is multiplied by `lr_mult` (0: not learned), weight decay by `decay_mult`."""
+    """One param. The rate is multiplied by `lr_mult` (0: not learned), weight decay by
+    `decay_mult`."""
 
     shape: Shape
     filler: FillerParameter

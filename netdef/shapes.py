@@ -1,4 +1,5 @@
-"""Shapes, and the one place with the arithmetic of sliding windows: convolution rounds down, pooling up."""
+"""Shapes, and the one place with the arithmetic of sliding windows: convolution rounds down,
+pooling up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ class Window:
 
     @classmethod
     def of_convolution(cls, param: ConvolutionParameter) -> "Window":
-        """The window of a 2-D convolution, from the short (kernel_size) or the long (kernel_h, kernel_w) form."""
+        """The window of a 2-D convolution, from the short (kernel_size) or the long (kernel_h,
+        kernel_w) form."""
         size = _pair(param, "kernel_size", "kernel_h", "kernel_w", default=None)
         stride = _pair(param, "stride", "stride_h", "stride_w", default=1)
         pad = _pair(param, "pad", "pad_h", "pad_w", default=0)
@@ -57,7 +59,8 @@ class Window:
 
     @classmethod
     def of_pooling(cls, param: PoolingParameter, plane: Pair) -> "Window":
-        """The window of a pooling layer over a `plane` of (height, width); global_pooling takes all of it."""
+        """The window of a pooling layer over a `plane` of (height, width); global_pooling takes all
+        of it."""
         if param.global_pooling:
             for field in ("kernel_size", "kernel_h", "kernel_w"):
                 if param.HasField(field):
@@ -112,8 +115,8 @@ class Window:
         return h, w
 
     def pool_out(self, plane: Pair, *, round_mode: int = PoolingParameter.CEIL) -> Pair:
-        """(height, width) of a pooling's output: rounded up, and a padded window that starts behind the image
-        is dropped. Source: Caffe pooling_layer.cpp."""
+        """(height, width) of a pooling's output: rounded up, and a padded window that starts behind
+        the image is dropped. Source: Caffe pooling_layer.cpp."""
         lengths = []
         for length, pad, extent, stride in zip(
             plane, self.pad, self.extent, self.stride, strict=True
@@ -130,8 +133,8 @@ class Window:
     def _check_fits(self, plane: Pair, out: Pair) -> None:
         if min(out) < 1:
             raise ShapeError(
-                f"a window of {describe(self.extent)} does not fit a plane of {describe(plane)} with pad "
-                f"{describe(self.pad)}; make the image larger or the window smaller",
+                f"a window of {describe(self.extent)} does not fit a plane of "
+                f"{describe(plane)} with pad {describe(self.pad)}; make the image larger or the window smaller",
                 field="kernel_size",
             )
 
@@ -144,7 +147,8 @@ def _pair(
     *,
     default: int | None,
 ) -> Pair:
-    """One of the two forms: `both` (once, or for convolution once an axis), or `high` and `wide`."""
+    """One of the two forms: `both` (once, or for convolution once an axis), or `high` and
+    `wide`."""
     written = getattr(param, both)
     short = list(written) if not isinstance(written, int) else [written] * param.HasField(both)  # type: ignore[arg-type]
     long = [param.HasField(field) for field in (high, wide)]  # type: ignore[arg-type]

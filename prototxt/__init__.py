@@ -1,1 +1,2 @@
-"""The nets and solvers that cvgg ships: read them with importlib.resources.files("cvgg.prototxt")."""
+"""The nets and solvers that cvgg ships: read them with
+importlib.resources.files("cvgg.prototxt")."""

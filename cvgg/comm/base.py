@@ -15,7 +15,8 @@ class Sum(Protocol):
 
 
 class Comm(Protocol):
-    """`size` workers, this one is `rank`. Sums are done in place and give every worker the same bits."""
+    """`size` workers, this one is `rank`. Sums are done in place and give every worker the same
+    bits."""
 
     rank: int
     size: int
@@ -25,7 +26,8 @@ class Comm(Protocol):
         ...
 
     def start_sum(self, bucket: Array, after: Callable[[], None]) -> Sum:
-        """Starts to sum `bucket` over all workers once `after` returns (the engine's work on it is done)."""
+        """Starts to sum `bucket` over all workers once `after` returns (the engine's work on it is
+        done)."""
         ...
 
     def sum_now(self, array: Array) -> None:

@@ -7,7 +7,8 @@ __all__ = ["Engine", "Traits", "open_engine"]
 
 
 def open_engine(engine: "Engine | str | None" = None, *, threads: int | None = None) -> Engine:
-    """An engine from its name: "cpu", "gpu", "cuda:1"; None: the best that is there. An Engine is given back."""
+    """An engine from its name: "cpu", "gpu", "cuda:1"; None: the best that is there. An Engine is
+    given back."""
     if not isinstance(engine, str | None):
         return engine
     kind, _, number = (engine or "cpu").lower().partition(":")

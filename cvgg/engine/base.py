@@ -1,7 +1,7 @@
 """An engine: the memory and the kernels of one device."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -13,9 +13,8 @@ from cvgg.netdef.shapes import Shape
 class Traits:
     """What the plan has to know of an engine; can be made without the device.
 
-    `kernels` is there for its pure functions (conv_workspace). `fusions` are runs of layer types that the backend
-    does in one call, longest first wins.
-    """
+    `kernels` is there for its pure functions (conv_workspace). `fusions` are runs of layer types
+    that the backend does in one call, longest first wins."""
 
     name: str  # "cpu", "cuda"
     kernels: Kernels
@@ -27,7 +26,8 @@ class Traits:
 
 
 class Engine(Protocol):
-    """Memory and kernels of one device. Arrays are the engine's own; hosts see numpy through copy_in and copy_out."""
+    """Memory and kernels of one device. Arrays are the engine's own; hosts see numpy through
+    copy_in and copy_out."""
 
     name: str  # "cpu", "cuda:1"
     traits: Traits
@@ -42,9 +42,9 @@ class Engine(Protocol):
         """`shape` of `dtype` at byte `offset` of a uint8 arena; the memory is shared."""
         ...
 
-    def copy_in(self, dst: Array, host: NDArray[object]) -> None: ...
+    def copy_in(self, dst: Array, host: NDArray[Any]) -> None: ...
 
-    def copy_out(self, src: Array) -> NDArray[object]:
+    def copy_out(self, src: Array) -> NDArray[Any]:
         """The array on the host; on the CPU engine the memory itself."""
         ...
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +45,16 @@ class CpuEngine:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         return arena[offset : offset + size].view(dtype).reshape(shape)
 
-    def copy_in(self, dst: Array, host: NDArray[object]) -> None:
+    def copy_in(self, dst: Array, host: NDArray[Any]) -> None:
         np.copyto(dst, host)
 
-    def copy_out(self, src: Array) -> NDArray[object]:
-        result: NDArray[object] = src
+    def copy_out(self, src: Array) -> NDArray[Any]:
+        result: NDArray[Any] = src
         return result
 
     def memory_free(self) -> int:
-        """What the kernel says is available, or what is left of this process's cgroup if that is less."""
+        """What the kernel says is available, or what is left of this process's cgroup if that is
+        less."""
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return min(int(line.split()[1]) * 1024, _cgroup_free())

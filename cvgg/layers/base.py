@@ -1,7 +1,7 @@
 """What a layer is: it describes shapes, params and buffers, and calls kernels. It owns no memory.
 
-Rules: backward assigns bottom diffs and accumulates param diffs; every choice is made in __init__, so that forward
-and backward hold no `if phase`. A layer object may serve several nets and engines.
+Rules: backward assigns bottom diffs and accumulates param diffs; every choice is made in __init__,
+so that forward and backward hold no `if phase`. A layer object may serve several nets and engines.
 """
 
 from abc import ABC, abstractmethod
@@ -67,12 +67,13 @@ class Own:
 
 
 class Layer(ABC):
-    """One layer of a net: `tops`, `params` and `buffers` follow from (spec, bottom shapes, setting)."""
+    """One layer of a net: `tops`, `params` and `buffers` follow from (spec, bottom shapes,
+    setting)."""
 
     type: ClassVar[str] = ""  # the prototxt word
     fields: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """What of LayerParameter this layer obeys: {"pooling_param": {"kernel_size", ...}}. Anything else that the user
-    wrote is an error that names it; layers.infer checks."""
+    """What of LayerParameter this layer obeys: {"pooling_param": {"kernel_size", ...}}. Anything
+    else that the user wrote is an error that names it; layers.infer checks."""
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)  # least, most
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
     kernels: ClassVar[
@@ -107,7 +108,8 @@ class Layer(ABC):
         return 0
 
     def count(self, images: int, ignored: int) -> float:
-        """What buffers["count"] holds for a whole batch of `images`, `ignored` of whose labels do not count."""
+        """What buffers["count"] holds for a whole batch of `images`, `ignored` of whose labels do
+        not count."""
         raise NotImplementedError
 
     @abstractmethod
@@ -116,7 +118,8 @@ class Layer(ABC):
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
-        """Assigns the diff of every bottom with propagate_down, adds to the diff of every param that has one."""
+        """Assigns the diff of every bottom with propagate_down, adds to the diff of every param
+        that has one."""
         raise LayerError(f"{self.type} has no backward")
 
 
@@ -130,13 +133,15 @@ class SourceLayer(Layer):
 
     @abstractmethod
     def open(self, *, seed: int, threads: int) -> Any:
-        """Opens what it reads from and gives the feed that `load` finds in own.feed; raises if the data is missing."""
+        """Opens what it reads from and gives the feed that `load` finds in own.feed; raises if the
+        data is missing."""
 
     @abstractmethod
     def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None: ...
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
-        """How many labels of the whole batch `this.batch`, delivered on top number `top`, are ignore_label."""
+        """How many labels of the whole batch `this.batch`, delivered on top number `top`, are
+        ignore_label."""
         raise LayerError(f"top {top} of {self.type} brings no labels")
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:

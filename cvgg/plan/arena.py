@@ -1,4 +1,5 @@
-"""One arena for all blobs: arrays that are never needed at the same time may lie at the same place."""
+"""One arena for all blobs: arrays that are never needed at the same time may lie at the same
+place."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ class Life:
 
 
 def pack(lives: Sequence[Life]) -> tuple[list[int], int]:
-    """Offsets for `lives` and the bytes of the whole arena: the largest first, each at the lowest free place."""
+    """Offsets for `lives` and the bytes of the whole arena: the largest first, each at the lowest
+    free place."""
     offsets = [0] * len(lives)
     placed: list[int] = []
     end = 0

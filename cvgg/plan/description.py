@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cvgg.netdef.graph import Graph, Node
+
 from cvgg.kernels.interface import Segment
 from cvgg.layers.base import Layer
-from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.params import ParamDef
 from cvgg.netdef.shapes import Shape, count
 
@@ -14,7 +15,8 @@ ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1}
 
 @dataclass(frozen=True)
 class Slot:
-    """Where an array lives: `offset` in bytes from the start of the arena; None: memory of its own, never reused."""
+    """Where an array lives: `offset` in bytes from the start of the arena; None: memory of its own,
+    never reused."""
 
     shape: Shape
     dtype: str
@@ -27,7 +29,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class BlobPlan:
-    """One blob: `diff` is None where no gradient comes by; `kept` blobs keep their data after the pass."""
+    """One blob: `diff` is None where no gradient comes by; `kept` blobs keep their data after the
+    pass."""
 
     name: str
     shape: Shape
@@ -39,7 +42,8 @@ class BlobPlan:
 
 @dataclass(frozen=True)
 class ParamPlan:
-    """One learnable blob: elements offset .. offset+size of the flat arrays. `users`: steps that read it."""
+    """One learnable blob: elements offset .. offset+size of the flat arrays. `users`: steps that
+    read it."""
 
     name: str  # "conv1_1[0]", or the name it is shared under
     layer: str
@@ -59,7 +63,8 @@ class ParamPlan:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Elements start .. stop of the flat gradient, complete once step number `after` has gone backward."""
+    """Elements start .. stop of the flat gradient, complete once step number `after` has gone
+    backward."""
 
     start: int
     stop: int
@@ -68,7 +73,8 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Step:
-    """One call: a layer with its blobs and params by number. `nodes` has several where the plan fused layers."""
+    """One call: a layer with its blobs and params by number. `nodes` has several where the plan
+    fused layers."""
 
     nodes: tuple[Node, ...]
     layer: Layer

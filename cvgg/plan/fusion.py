@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cvgg.netdef.graph import Graph, Node
+
 from cvgg.engine.base import Traits
 from cvgg.layers import FUSED
 from cvgg.layers.base import Layer, Setting
-from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.shapes import Shape
 
 
@@ -29,7 +30,8 @@ class Unit:
 def fuse(
     graph: Graph, layers: Sequence[Layer], traits: Traits, setting: Setting, *, keep: bool
 ) -> list[Unit]:
-    """Units in running order. With `keep`, only in-place runs are fused: every named blob must be there afterwards."""
+    """Units in running order. With `keep`, only in-place runs are fused: every named blob must be
+    there afterwards."""
     shapes: dict[str, Shape] = {}
     units: list[Unit] = []
     taken: set[int] = set()
@@ -53,15 +55,17 @@ def fuse(
 
 
 def _run(graph: Graph, first: int, types: tuple[str, ...], *, keep: bool) -> list[int]:
-    """Numbers of the nodes that start at `first`, feed only each other and have these types; [] if there are none."""
+    """Numbers of the nodes that start at `first`, feed only each other and have these types; [] if
+    there are none."""
     run = [first]
-    for position, type in enumerate(types):
+    for position, word in enumerate(types):
         node = graph.nodes[run[-1]]
-        if node.type != type or len(node.bottoms) != 1 or len(node.tops) != 1:
+        if node.type != word or len(node.bottoms) != 1 or len(node.tops) != 1:
             return []
         if position + 1 == len(types):
             break
-        # After splits were inserted a blob has one reader, but an in-place chain has several of one name: the next.
+        # After splits were inserted a blob has one reader, but an in-place chain has several of one
+        # name: the next.
         after = _next_reader(graph, node.tops[0], run[-1])
         if after is None or (keep and graph.nodes[after].tops != node.tops):
             return []
@@ -70,7 +74,8 @@ def _run(graph: Graph, first: int, types: tuple[str, ...], *, keep: bool) -> lis
 
 
 def _next_reader(graph: Graph, blob: str, producer: int) -> int | None:
-    """The first node behind `producer` that reads `blob`; a loss weight on the blob counts as a reader of its own."""
+    """The first node behind `producer` that reads `blob`; a loss weight on the blob counts as a
+    reader of its own."""
     if any(graph.nodes[producer].spec.loss_weight):
         return None
     for i in range(producer + 1, len(graph.nodes)):

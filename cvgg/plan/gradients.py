@@ -1,7 +1,7 @@
 """Which layers go backward and which bottoms get a diff: Caffe's rules (net.cpp, Init).
 
-A layer goes backward if something below it learns (or the net says force_backward) and a loss lies above it.
-"""
+A layer goes backward if something below it learns (or the net says force_backward) and a loss lies
+above it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from cvgg.plan.fusion import Unit
 
 @dataclass(frozen=True)
 class Flow:
-    """For each unit: does it go backward, and to which bottoms; for each blob name with a weight: the weight."""
+    """For each unit: does it go backward, and to which bottoms; for each blob name with a weight:
+    the weight."""
 
     backward: list[bool]
     propagate_down: list[tuple[bool, ...]]
@@ -48,8 +49,8 @@ def gradient_flow(units: Sequence[Unit], *, force_backward: bool) -> Flow:
         if not layer.has_backward:
             if not force_backward:
                 raise GraphError(
-                    f"{unit.nodes[0].origin}: layer {unit.nodes[0].name!r} ({layer.type}) has no backward, but a loss "
-                    "above it asks for one"
+                    f"{unit.nodes[0].origin}: layer {unit.nodes[0].name!r} ({layer.type}) has no "
+                    "backward, but a loss above it asks for one"
                 )
             propagate[i] = (False,) * len(unit.bottoms)
             continue
@@ -67,20 +68,22 @@ def _loss_weights(unit: Unit) -> list[float]:
 
 
 def _wanted(unit: Unit, bottom: int, wanted: dict[str, bool], *, force: bool) -> bool:
-    """Does bottom number `bottom` want a diff? The spec's propagate_down decides where it is written."""
+    """Does bottom number `bottom` want a diff? The spec's propagate_down decides where it is
+    written."""
     node, below = unit.nodes[0], wanted[unit.bottoms[bottom]]
     written = list(node.spec.propagate_down)
     if written and len(written) != len(unit.bottoms):
         raise GraphError(
-            f"{node.origin.at('propagate_down')}: layer {node.name!r} has {len(unit.bottoms)} bottoms but "
-            f"{len(written)} propagate_down; write one for each bottom or none"
+            f"{node.origin.at('propagate_down')}: layer {node.name!r} has "
+            f"{len(unit.bottoms)} bottoms but {len(written)} propagate_down; write one for each bottom or none"
         )
     answer = written[bottom] if written else below
     if bottom in unit.layer.labels:
         if answer and not force:
             raise GraphError(
-                f"{node.origin}: layer {node.name!r} ({unit.layer.type}) cannot send a gradient to its bottom "
-                f"{unit.bottoms[bottom]!r}: labels have none; set propagate_down false or cut it off"
+                f"{node.origin}: layer {node.name!r} ({unit.layer.type}) cannot send "
+                f"a gradient to its bottom {unit.bottoms[bottom]!r}: labels have none; set "
+                "propagate_down false or cut it off"
             )
         return False
     return answer

@@ -1,8 +1,8 @@
-"""Lays the params out in one flat array: from the last layer to the first, in buckets, unlearned ones at the end.
+"""Lays the params out in one flat array: from the last layer to the first, in buckets, unlearned
+ones at the end.
 
-A bucket's sum over the workers can start while backward goes on, because its gradient is complete once the first
-layer that uses one of its params has gone backward.
-"""
+A bucket's sum over the workers can start while backward goes on, because its gradient is complete
+once the first layer that uses one of its params has gone backward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,8 @@ ALIGNMENT = 16  # elements: every param starts on a cache line
 
 @dataclass(frozen=True)
 class Layout:
-    """The params in the order of the layers, each with its place; for each unit the numbers of its params."""
+    """The params in the order of the layers, each with its place; for each unit the numbers of its
+    params."""
 
     params: tuple[ParamPlan, ...]
     of_unit: tuple[tuple[int, ...], ...]
@@ -89,7 +90,8 @@ def _share(owner: ParamPlan, unit: Unit, definition: ParamDef, user: int) -> Par
 
 
 def _segments(placed: Sequence[ParamPlan]) -> tuple[Segment, ...]:
-    """Neighbours with equal multipliers become one segment; the padding between them belongs to the first."""
+    """Neighbours with equal multipliers become one segment; the padding between them belongs to the
+    first."""
     segments: list[Segment] = []
     for param in placed:
         pair = (param.definition.lr_mult, param.definition.decay_mult)
