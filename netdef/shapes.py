@@ -134,7 +134,8 @@ class Window:
         if min(out) < 1:
             raise ShapeError(
                 f"a window of {describe(self.extent)} does not fit a plane of "
-                f"{describe(plane)} with pad {describe(self.pad)}; make the image larger or the window smaller",
+                f"{describe(plane)} with pad {describe(self.pad)}; make the image "
+                "larger or the window smaller",
                 field="kernel_size",
             )
 

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvgg.netdef.graph import Graph, Node
-
 from cvgg.kernels.interface import Segment
 from cvgg.layers.base import Layer
+from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.params import ParamDef
 from cvgg.netdef.shapes import Shape, count
 
@@ -99,10 +98,13 @@ class Memory:
     blobs: int  # the arena: data, diffs and buffers
     lasting: int
     workspace: int
+    history: int = 0
 
     @property
     def total(self) -> int:
-        return self.params + self.gradients + self.blobs + self.lasting + self.workspace
+        return (
+            self.params + self.gradients + self.blobs + self.lasting + self.workspace + self.history
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ class Plan:
         int, float
     ]  # blob -> what its diff is filled with before backward: loss weights
     names: Mapping[str, int]  # blob name -> number
+    loss_weights: Mapping[str, float]
+    label_sources: Mapping[
+        int, tuple[int, int]
+    ]  # step that counts labels -> (source step, its top)
     memory: Memory
 
     @property

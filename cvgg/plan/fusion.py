@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvgg.netdef.graph import Graph, Node
-
 from cvgg.engine.base import Traits
 from cvgg.layers import FUSED
 from cvgg.layers.base import Layer, Setting
+from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.shapes import Shape
 
 

@@ -22,12 +22,7 @@ class Flow:
 
 def gradient_flow(units: Sequence[Unit], *, force_backward: bool) -> Flow:
     """The flow of gradients through `units`."""
-    weights = {
-        top: weight
-        for unit in units
-        for top, weight in zip(unit.tops, _loss_weights(unit), strict=False)
-        if weight
-    }
+    weights = loss_weights(units)
     wanted: dict[str, bool] = {}
     propagate, active = [], []
     for unit in units:
@@ -59,6 +54,16 @@ def gradient_flow(units: Sequence[Unit], *, force_backward: bool) -> Flow:
     return Flow(backward, propagate, weights)
 
 
+def loss_weights(units: Sequence[Unit]) -> dict[str, float]:
+    """The blobs that are summed into the loss, with their weights."""
+    return {
+        top: weight
+        for unit in units
+        for top, weight in zip(unit.tops, _loss_weights(unit), strict=False)
+        if weight
+    }
+
+
 def _loss_weights(unit: Unit) -> list[float]:
     """loss_weight of each top: as written, else 1 for the first top of a loss."""
     written = list(unit.nodes[-1].spec.loss_weight)
@@ -75,7 +80,8 @@ def _wanted(unit: Unit, bottom: int, wanted: dict[str, bool], *, force: bool) ->
     if written and len(written) != len(unit.bottoms):
         raise GraphError(
             f"{node.origin.at('propagate_down')}: layer {node.name!r} has "
-            f"{len(unit.bottoms)} bottoms but {len(written)} propagate_down; write one for each bottom or none"
+            f"{len(unit.bottoms)} bottoms but {len(written)} propagate_down; write one for "
+            "each bottom or none"
         )
     answer = written[bottom] if written else below
     if bottom in unit.layer.labels:

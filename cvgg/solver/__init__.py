@@ -1,0 +1,380 @@
+"""The solver: forward, backward and update until max_iter, with tests, snapshots and a log on the
+way."""
+
+import hashlib
+import logging
+import math
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvgg import lr_policy, snapshot
+from cvgg.comm import Comm, SoloComm
+from cvgg.engine import Engine, open_engine
+from cvgg.errors import TrainingError, UsageError
+from cvgg.kernels.interface import Array, Scalars
+from cvgg.lr_policy import Plateau
+from cvgg.net import Net, Outputs
+from cvgg.netdef.caffe_pb2 import TEST, TRAIN, ExactState, SolverParameter, SolverState
+from cvgg.netdef.prototxt import SolverDef, read_solver
+from cvgg.netdef.shapes import Shape, count
+from cvgg.solver.report import Report
+from cvgg.solver.settings import check, check_prefix, find_nets
+
+Action = Literal["", "snapshot", "stop"]
+
+log = logging.getLogger("cvgg")
+
+SHARE_OF_FREE = 0.9  # of the free memory that a solver plans with unless it is told a number
+
+
+class Solver:
+    """Trains a net as a solver prototxt says: SGD with momentum and weight decay, Caffe's
+    arithmetic.
+
+    `iter` counts finished updates. `action` is asked once an iteration whether to stop or to write
+    a snapshot."""
+
+    def __init__(
+        self,
+        solver: str | PathLike[str] | SolverParameter | SolverDef,
+        engine: Engine | str | None = None,
+        *,
+        memory: int | None = None,
+        level: int | None = None,
+        stages: Sequence[str] = (),
+    ) -> None:
+        """memory: bytes it may use; a batch that needs more is cut into micro-batches. level,
+        stages: of the train net, beside what train_state says."""
+        self.definition = solver if isinstance(solver, SolverDef) else read_solver(solver)
+        self.param = self.definition.message
+        check(self.definition)
+        nets = find_nets(self.definition)
+        if self.param.snapshot or self.param.snapshot_after_train:
+            check_prefix(self.param.snapshot_prefix)
+        self.engine = open_engine(engine)
+        self.comm: Comm = SoloComm()
+        drawn = self.param.random_seed < 0
+        self.seed = secrets.randbits(63) if drawn else self.param.random_seed
+        limit = int(SHARE_OF_FREE * self.engine.memory_free()) if memory is None else memory
+        self.net = Net(
+            nets.train.netdef,
+            TRAIN,
+            engine=self.engine,
+            level=nets.train.level if level is None else level,
+            stages=(*nets.train.stages, *stages),
+            keep=False,
+            histories=1,
+            memory=limit,
+            seed=self.seed,
+        )
+        used = self.net.plan.memory
+        self.test_nets = [
+            Net(
+                choice.netdef,
+                TEST,
+                engine=self.engine,
+                level=choice.level,
+                stages=choice.stages,
+                backward=False,
+                keep=False,
+                memory=limit - used.gradients - used.history - used.lasting,
+                seed=self.seed,
+                trained=self.net,
+            )
+            for choice in nets.test
+        ]
+        self._check_plateau()
+        plan = self.net.plan
+        self._history = self.engine.empty((plan.learned,))
+        self._scalars: Array = self.engine.empty((Scalars.SLOTS,))
+        self.iter = 0
+        self._batches = 0  # taken from the data so far: one a sub-iteration
+        self._losses: deque[float] = deque(maxlen=self.param.average_loss)
+        self._plateau = Plateau()
+        self._saved_at = -1
+        self.report = Report()
+        self.action: Callable[[], Action] = lambda: ""
+
+    # ---- what Python users see
+    @property
+    def lr(self) -> float:
+        """The rate of the next update."""
+        return lr_policy.learning_rate(self.param, self.iter, self._plateau)
+
+    def step(self, n: int) -> None:
+        """n iterations, with the tests, displays and snapshots that fall into them."""
+        self._run(self.iter + n)
+
+    def solve(self, snapshot: str | PathLike[str] | None = None) -> Action:
+        """Trains until max_iter, from `snapshot` if one is given; returns "stop" if it was stopped
+        before."""
+        if not self.param.HasField("max_iter"):
+            raise UsageError(f"{self.definition.origin}: solve() needs max_iter; or call step(n)")
+        log.info("Solving %s", self.net.graph.name)
+        log.info("Learning Rate Policy: %s", self.param.lr_policy)
+        if snapshot is not None:
+            self.restore(snapshot)
+        action = self._run(self.param.max_iter)
+        if self.param.snapshot_after_train and self._saved_at != self.iter:
+            self.snapshot()
+        if action == "stop":
+            log.info("Optimization stopped early.")
+            return action
+        if self._due(self.param.display) and self.iter:
+            outputs, loss = self._forward_backward(backward=False)
+            self._show(outputs, self._smooth(loss), remember=False)
+        if self._test_due():
+            self.test()
+        log.info("Optimization Done.")
+        return ""
+
+    def test(self) -> list[Outputs]:
+        """Tests every test net from its first record: for each, the mean of every output over
+        test_iter batches."""
+        results = []
+        for number, net in enumerate(self.test_nets):
+            log.info("Iteration %d, Testing net (#%d)", self.iter, number)
+            means, loss = self._test(net, self.param.test_iter[number])
+            shown = loss if self.param.test_compute_loss else None
+            self.report.test(self.iter, number, means, net.plan.loss_weights, shown)
+            results.append(means)
+        self._watch_plateau(results)
+        return results
+
+    def snapshot(self) -> str:
+        """Writes PREFIX_iter_N.caffemodel and .solverstate; returns the state's path."""
+        exact = ExactState(
+            version=snapshot.VERSION,
+            seed=self.seed,
+            losses=list(self._losses),
+            plateau_count=self._plateau.count,
+            plateau_drops=self._plateau.drops,
+            net_hash=self._net_hash(),
+            solver_type=self.param.type,
+            batch=self._batches,
+        )
+        if math.isfinite(self._plateau.best):
+            exact.plateau_best = self._plateau.best
+        state = SolverState(iter=self.iter, current_step=self._current_step(), cvgg=exact)
+        model, path = snapshot.write(
+            self.param.snapshot_prefix, self.net, state, self._history_blobs()
+        )
+        log.info("Snapshotting to binary proto file %s", model)
+        log.info("Snapshotting solver state to binary proto file %s", path)
+        self.report.tell("snapshot", self.iter, model=model, state=path)
+        self._saved_at = self.iter
+        return path
+
+    def restore(self, path: str | PathLike[str]) -> None:
+        """Goes on from a .solverstate, ours or Caffe's; with ours every later number is the same as
+        without the interruption."""
+        params = self.net.plan.params
+        saved = snapshot.read(path, [param.definition.shape for param in params])
+        self.net.copy_from(saved.model)
+        flat = np.zeros(self.net.plan.learned, dtype=np.float32)
+        for param, values in zip(params, saved.history, strict=True):
+            if param.learned:
+                flat[param.offset : param.offset + param.size] = values
+        self.engine.copy_in(self._history, flat)
+        self.iter = self._saved_at = saved.iter
+        self._batches = self.iter * self.param.iter_size
+        self._losses.clear()
+        self._plateau = Plateau()
+        if saved.exact is None:
+            log.warning(
+                "%s was written by Caffe: it has no data position or random numbers, so training "
+                "goes on, but not "
+                "exactly as it would have",
+                saved.path,
+            )
+        else:
+            self._restore_exact(saved.path, saved.exact)
+        log.info("Restored %s: iteration %d", saved.path, self.iter)
+
+    def close(self) -> None:
+        """Stops the threads that bring data."""
+        for net in (self.net, *self.test_nets):
+            net.close()
+
+    # ---- one iteration
+    def _run(self, stop: int) -> Action:
+        self.report.start(self.iter, self.net.waited_s)
+        while self.iter < stop:
+            if self._test_due() and (self.iter or self.param.test_initialization):
+                self.test()
+                if (action := self.action()) == "stop":
+                    return action
+            self.net.clear_param_diffs()
+            outputs, loss = self._forward_backward(backward=True)
+            smoothed = self._smooth(loss)
+            if self._due(self.param.display):
+                self._show(outputs, smoothed)
+            self._update()
+            self.iter += 1
+            action = self.action()
+            if action == "snapshot" or (
+                self.param.snapshot and self.iter % self.param.snapshot == 0
+            ):
+                self.snapshot()
+            if action == "stop":
+                return action
+        return ""
+
+    def _forward_backward(self, *, backward: bool) -> tuple[Outputs, float]:
+        """iter_size batches: the outputs of the last one and the mean loss. Gradients are
+        summed."""
+        losses = []
+        outputs: Outputs = {}
+        for sub in range(self.param.iter_size):
+            number = self._batches + sub
+            outputs = self.net.run(number, draw=number, backward=backward)
+            losses.append(self.net.loss())
+            if not math.isfinite(losses[-1]):
+                where = self.net.find_nonfinite(number, draw=number)
+                raise TrainingError(
+                    f"iteration {self.iter}: the loss is {losses[-1]:g}; first seen in "
+                    f"{where or 'the loss'}; a lower base_lr usually helps (now {self.lr:g})"
+                )
+        if backward:
+            self._batches += self.param.iter_size
+        return outputs, sum(losses) / len(losses)
+
+    def _update(self) -> None:
+        """w -= v, v = momentum v + rate (gradient + decay): one call over the flat arrays."""
+        kernels, flat, plan = self.engine.kernels, self.net.flat, self.net.plan
+        if flat.diff is None or not plan.learned:
+            return
+        scale = 1.0 / self.param.iter_size
+        scalars = np.zeros(Scalars.SLOTS, dtype=np.float32)
+        scalars[Scalars.RATE], scalars[Scalars.SCALE] = self.lr, scale
+        self.engine.copy_in(self._scalars, scalars)
+        if self.param.clip_gradients >= 0:
+            kernels.clip_gradients(
+                flat.diff, self._scalars, threshold=self.param.clip_gradients, scale=scale
+            )
+        decay, l1 = self.param.weight_decay, self.param.regularization_type == "L1"
+        kernels.sgd_update(
+            flat.learned,
+            flat.diff,
+            self._history,
+            self._scalars,
+            segments=plan.segments,
+            momentum=self.param.momentum,
+            l1=decay if l1 else 0.0,
+            l2=0.0 if l1 else decay,
+        )
+
+    def _smooth(self, loss: float) -> float:
+        """Mean of this loss and those before it, average_loss at most."""
+        self._losses.append(loss)
+        return sum(self._losses) / len(self._losses)
+
+    def _show(self, outputs: Outputs, smoothed: float, *, remember: bool = True) -> None:
+        if not remember:
+            self._losses.pop()
+        self.report.display(
+            self.iter,
+            loss=smoothed,
+            rate=self.lr,
+            outputs=outputs,
+            weights=self.net.plan.loss_weights,
+            images=(self.net.batch or 0) * self.param.iter_size,
+            waited_s=self.net.waited_s,
+        )
+
+    # ---- tests
+    def _due(self, interval: int) -> bool:
+        return interval > 0 and self.iter % interval == 0
+
+    def _test_due(self) -> bool:
+        return bool(self.test_nets) and self._due(self.param.test_interval)
+
+    def _test(self, net: Net, batches: int) -> tuple[Outputs, float]:
+        sums: dict[str, NDArray[Any]] = {}
+        loss = 0.0
+        for number in range(batches):
+            outputs = net.run(number, draw=number, backward=False)
+            loss += net.loss() / batches
+            for name, values in outputs.items():
+                sums[name] = sums.get(name, 0.0) + np.asarray(values, dtype=np.float64)
+        return {name: values / batches for name, values in sums.items()}, loss
+
+    def _check_plateau(self) -> None:
+        name = self.param.plateau_output
+        if self.param.lr_policy != "plateau":
+            return
+        outputs = [output for net in self.test_nets for output in net.outputs]
+        if name not in outputs:
+            where = self.definition.origin.at("plateau_output")
+            raise UsageError(
+                f"{where}: plateau_output {name!r} is no output of a test net; there are: "
+                f"{', '.join(outputs) or 'none, since there is no test net'}"
+            )
+
+    def _watch_plateau(self, results: Sequence[Outputs]) -> None:
+        if self.param.lr_policy != "plateau":
+            return
+        value = next(
+            float(np.mean(each[self.param.plateau_output]))
+            for each in results
+            if self.param.plateau_output in each
+        )
+        if self._plateau.watch(
+            value, patience=self.param.plateau_patience, most=self.param.plateau_drops
+        ):
+            log.info(
+                "Plateau: %s has not passed %.6g; the rate drops to %.6g",
+                *(self.param.plateau_output, self._plateau.best, self.lr),
+            )
+            self.report.tell("plateau", self.iter, lr=self.lr, best=self._plateau.best)
+
+    # ---- state
+    def _restore_exact(self, path: str, exact: ExactState) -> None:
+        self._batches = exact.batch
+        self._losses.extend(exact.losses)
+        best = exact.plateau_best if exact.HasField("plateau_best") else -math.inf
+        self._plateau = Plateau(best, exact.plateau_count, exact.plateau_drops)
+        if self.param.random_seed >= 0 and exact.seed != self.param.random_seed:
+            log.warning(
+                "%s was made with random_seed %d; the solver now says %d, so the numbers differ "
+                "from here on",
+                *(path, exact.seed, self.param.random_seed),
+            )
+        elif exact.seed != self.seed:
+            self.seed = exact.seed
+            for net in (self.net, *self.test_nets):
+                net.reseed(self.seed)
+        if exact.net_hash != self._net_hash():
+            log.warning("%s was written for a net whose prototxt read otherwise", path)
+
+    def _history_blobs(self) -> list[tuple[NDArray[np.float32], Shape]]:
+        """One for each param in the order of the layers, zeros for those that are not learned:
+        Caffe's order."""
+        host = self.engine.copy_out(self._history)
+        return [
+            (
+                host[param.offset : param.offset + param.size]
+                if param.learned
+                else np.zeros(count(param.definition.shape), dtype=np.float32),
+                param.definition.shape,
+            )
+            for param in self.net.plan.params
+        ]
+
+    def _current_step(self) -> int:
+        """What Caffe keeps for step and multistep."""
+        if self.param.lr_policy == "step":
+            return self.iter // self.param.stepsize
+        if self.param.lr_policy == "multistep":
+            return sum(self.iter >= value for value in self.param.stepvalue)
+        return 0
+
+    def _net_hash(self) -> str:
+        text = self.net.netdef.message.SerializeToString(deterministic=True)
+        return hashlib.sha256(text).hexdigest()
