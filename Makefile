@@ -1,0 +1,61 @@
+# Everything a developer or CI calls. PYTHON chooses the interpreter (3.11 or later), VENV the environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: help install demo test test-all lint format proto prototxt dist size clean
+
+help:
+	@echo "make demo      draw a database, train a small VGG net on it, test it (a few minutes)"
+	@echo "make test      all tests but the long sweeps"
+	@echo "make test-all  all tests"
+	@echo "make lint      ruff, mypy, import rules"
+	@echo "make format    lay the code out"
+	@echo "make proto     netdef/caffe_pb2 from caffe.proto"
+	@echo "make prototxt  the nets of the paper from tools/make_vgg.py"
+	@echo "make dist      sdist and wheel"
+	@echo "make size      lines of code by folder"
+
+$(READY): pyproject.toml setup.py kernels/cpu/native.cpp
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+install: $(READY)
+
+demo: $(READY)
+	$(BIN)/cvgg demo
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow and not gpu"
+
+test-all: $(READY)
+	$(BIN)/pytest -m "not gpu"
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy -p cvgg
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+proto: $(READY)
+	$(BIN)/python tools/make_proto.py
+
+prototxt: $(READY)
+	$(BIN)/python tools/make_vgg.py
+
+dist: $(READY)
+	$(BIN)/python -m build
+
+size:
+	@for folder in netdef kernels cvgg tools tests; do \
+		printf '%-8s %6d lines\n' $$folder $$(find $$folder/ -name '*.py' -not -name '*_pb2.py' -o -name '*.cpp' | xargs cat | wc -l); \
+	done
+
+clean:
+	rm -rf build dist *.egg-info $(VENV)

@@ -48,6 +48,19 @@ def write(
     return model, path
 
 
+def latest(prefix: str) -> str | None:
+    """The state of the highest iter with this prefix; None if there is none."""
+    folder, stem = os.path.split(f"{prefix}_iter_")
+    found = {
+        int(name[len(stem) : -len(".solverstate")]): name
+        for name in os.listdir(folder or ".")
+        if name.startswith(stem)
+        and name.endswith(".solverstate")
+        and name[len(stem) : -len(".solverstate")].isdecimal()
+    }
+    return os.path.join(folder, found[max(found)]) if found else None
+
+
 def read(path: str | os.PathLike[str], shapes: Sequence[Shape]) -> Restored:
     """Reads a .solverstate whose history blobs must have `shapes`; finds its model, beside it if
     need be."""
