@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cvgg.blob import Blob
 from cvgg.data.files import write_whole
 from cvgg.engine.base import Engine
-from cvgg.errors import ShapeError
+from cvgg.errors import DataError, ShapeError
 from cvgg.netdef.caffe_pb2 import NetParameter
 from cvgg.netdef.caffemodel import ModelBlob, ModelLayer, model_bytes, read_model
 from cvgg.netdef.graph import Graph
@@ -33,10 +33,15 @@ def to_blob(values: NDArray[np.float32], shape: Sequence[int]) -> ModelBlob:
 def load(path: str | PathLike[str], params: Mapping[str, Sequence[Blob]], engine: Engine) -> None:
     """Copies what `path` holds for layers of these names; says which layers found nothing.
 
-    Raises ShapeError, before anything is changed, if a layer's blobs do not fit.
+    Raises DataError if no layer matches and ShapeError, before anything is changed, if a layer's blobs do not fit.
     """
     stored = {layer.name: layer for layer in read_model(path) if layer.blobs}
     known = {name: stored[name] for name in params if name in stored}
+    if not known:
+        raise DataError(
+            f"{fspath(path)}: no layer of the net is in it; its layers are "
+            f"{', '.join(list(stored)[:5]) or 'none with params'}"
+        )
     for name, layer in known.items():
         _check(fspath(path), layer, params[name])
     for name, layer in known.items():

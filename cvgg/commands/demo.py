@@ -1,4 +1,4 @@
-"""cvgg demo: draws a database of shapes, trains a small VGG net on it, tests it, and leaves pictures.
+"""cvgg demo: draws shapes, trains a small VGG net on them, tests it, and leaves pictures.
 
 It types the commands that a user would type, and shows them.
 """

@@ -1,11 +1,12 @@
-"""The demo's images: ten classes of shapes, drawn from a seed, so that a first training needs no download.
+"""The demo's images: ten classes of shapes, drawn from a seed: a first training needs no download.
 
-A shape's size, place, turn, squeeze and colours are drawn anew for each image, on a shaded ground strewn with lines
-and dots, under noise. No single pixel tells the class: a linear classifier stays near chance, a small conv net does not.
+A shape's size, place, turn, squeeze and colours are drawn anew for each image, on a shaded ground
+strewn with lines and dots, under noise. No single pixel tells the class: a linear classifier fails,
+a small conv net does not.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from cvgg.errors import UsageError
+from cvgg.data.convert import Writer, check_target, raw_datum
+from cvgg.data.datum import datum_bytes
+from cvgg.errors import CannotCreateError, UsageError
 
 Point = tuple[float, float]
 Outline = tuple[Point, ...]
 
 SIZE = 40  # pixels: side of an image
 FINE = 4  # drawn this many times larger, then reduced: smooth edges
+TRAIN, TEST = 600, 100  # images a class
 
 
 def _arc(radius: float, first: float, last: float, centre: Point = (0.0, 0.0)) -> Outline:
@@ -51,10 +55,12 @@ def _heart() -> Outline:
     )
 
 
-# In a circle of radius 1, y downwards. One polygon each: the ring's two rims are joined by a cut of no width.
+# In a circle of radius 1, y downwards. One polygon each: the ring's two rims are joined by a cut of
+# no width.
 OUTLINES: dict[str, Outline] = {
     "arrow": (
-        (-0.95, -0.25), (0.1, -0.25), (0.1, -0.75), (1.0, 0.0), (0.1, 0.75), (0.1, 0.25), (-0.95, 0.25),
+        (-0.95, -0.25), (0.1, -0.25), (0.1, -0.75), (1.0, 0.0),
+        (0.1, 0.75), (0.1, 0.25), (-0.95, 0.25),
     ),
     "bolt": ((0.35, -1.0), (-0.6, 0.15), (-0.05, 0.15), (-0.35, 1.0), (0.6, -0.2), (0.05, -0.2)),
     "circle": _arc(0.85, 0, 354),
@@ -70,7 +76,7 @@ OUTLINES: dict[str, Outline] = {
     "triangle": _regular(3),
 }  # fmt: skip
 CLASSES = tuple(OUTLINES)
-"""The ten names in byte order: a class's label is its place here, as in a database made from the folders."""
+"""The ten names in byte order: a class's label is its place here."""
 
 
 def draw(label: int, rng: Generator) -> Image.Image:
@@ -89,20 +95,53 @@ def draw(label: int, rng: Generator) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(small) + noise, 0, 255).astype(np.uint8))
 
 
-def write_folders(path: Path, per_class: int, seed: int, *, part: int = 0) -> Iterator[Path]:
-    """Draws path/CLASS/0000.jpg and so on, `per_class` a class; yields each file when it is written.
+def write_databases(
+    folder: Path,
+    *,
+    seed: int = 1,
+    train: int = TRAIN,
+    test: int = TEST,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Path, Path]:
+    """Writes folder/train_lmdb and folder/test_lmdb; the same bytes for the same arguments.
 
-    seed: of all images; part: 0 for training, 1 for testing - parts of one seed share no image. Each image has a
-    random stream of its own, so a larger `per_class` adds images and changes none.
+    train, test: images a class, raw records of 3 x SIZE x SIZE, the classes in turn. Each image has
+    a random stream of its own: the two share none, and more images change none. Raises
+    CannotCreateError if a database is there.
     """
-    for label, name in enumerate(CLASSES):
-        folder = path / name
+    for name, count in (("train", train), ("test", test)):
+        if count < 1:
+            raise UsageError(f"{name} images a class must be at least 1, not {count}")
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(per_class):
-            rng = np.random.default_rng((seed, part, label, number))
-            file = folder / f"{number:04d}.jpg"
-            draw(label, rng).save(file, quality=95, subsampling=0)
-            yield file
+    except OSError as fault:
+        raise CannotCreateError(f"{folder}: cannot be made: {fault.strerror}") from fault
+    paths = folder / "train_lmdb", folder / "test_lmdb"
+    for path in paths:
+        check_target(path)
+    done, total = 0, (train + test) * len(CLASSES)
+    for part, (path, count) in enumerate(zip(paths, (train, test), strict=True)):
+        with Writer(path) as writer:
+            for number in range(count * len(CLASSES)):
+                turn, label = divmod(number, len(CLASSES))
+                image = np.asarray(draw(label, np.random.default_rng((seed, part, label, turn))))
+                datum = raw_datum(image[:, :, ::-1].transpose(2, 0, 1), label)
+                writer.put(b"%08d_%s" % (number, CLASSES[label].encode()), datum_bytes(datum))
+                done += 1
+                progress(done, total)
+            writer.finish(
+                {
+                    "records": count * len(CLASSES),
+                    "largest_label": len(CLASSES) - 1,
+                    "counts": {str(label): count for label in range(len(CLASSES))},
+                    "classes": CLASSES,
+                    "colour": "colour",
+                    "size": f"{SIZE}x{SIZE}",
+                    "encoding": "raw",
+                    "seed": seed,
+                }
+            )
+    return paths
 
 
 def _colours(rng: Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

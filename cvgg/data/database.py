@@ -1,0 +1,153 @@
+"""A database of records: an LMDB folder, read only, shared by all who read it in this process."""
+
+import itertools
+import os
+from threading import Lock
+from weakref import WeakValueDictionary
+
+import lmdb
+import numpy as np
+from numpy.typing import NDArray
+
+from cvgg.errors import DataError, MissingInputError
+
+_READERS = 64  # read transactions kept for reuse: about one a thread
+
+
+class Database:
+    """The records of one LMDB in the byte order of their keys, as Caffe reads them.
+
+    Threads may read at the same time. Get one from open_database: LMDB allows a process to open a
+    folder only once.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._keys = b""  # all keys in one piece: a million bytes objects would take 80 MB
+        self._ends: NDArray[np.int64] | None = None
+        self._environment = _open_environment(path)
+        try:
+            self._count = self._check_whole()
+        except DataError:
+            self._environment.close()
+            raise
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, i: int) -> bytes:
+        """The key of record number i, 0 <= i < len."""
+        ends = self._index()
+        return self._keys[ends[i] : ends[i + 1]]
+
+    def get(self, i: int) -> bytes:
+        """Record number i. Raises DataError if the database is damaged there."""
+        key = self.key(i)
+        try:
+            with self._environment.begin() as transaction:
+                record: bytes | None = transaction.get(key)
+        except lmdb.Error as fault:
+            raise DataError(f"{self.where(i)}: the database is damaged: {fault}") from fault
+        if record is None:
+            raise DataError(f"{self.where(i)}: gone; something writes to the database")
+        return record
+
+    def first(self) -> tuple[str, bytes]:
+        """Where the first record is, and the record; does not read all keys as `get` does."""
+        try:
+            with self._environment.begin() as transaction, transaction.cursor() as cursor:
+                cursor.first()
+                key, record = cursor.item()
+        except lmdb.Error as fault:
+            raise DataError(f"{self.path}: the database is damaged: {fault}") from fault
+        return _where(self.path, key), record
+
+    def where(self, i: int) -> str:
+        """What stands in front of a message about record number i: "train_lmdb[00000007_a.jpg]"."""
+        return _where(self.path, self.key(i))
+
+    def _index(self) -> NDArray[np.int64]:
+        """Where each key begins in self._keys, and where the last ends; read at first use."""
+        with self._lock:
+            if self._ends is None:
+                try:
+                    with self._environment.begin() as transaction:
+                        cursor = transaction.cursor()
+                        keys = list(cursor.iternext(keys=True, values=False))
+                except lmdb.Error as fault:
+                    raise DataError(f"{self.path}: the database is damaged: {fault}") from fault
+                self._keys = b"".join(keys)
+                lengths = itertools.accumulate(map(len, keys), initial=0)
+                self._ends = np.fromiter(lengths, np.int64, len(keys) + 1)
+            return self._ends
+
+    def _check_whole(self) -> int:
+        """The number of records, at least 1. Raises DataError for a file that was cut: reading its
+        lost pages would end the process with SIGBUS."""
+        statistics = self._environment.stat()
+        wanted = (self._environment.info()["last_pgno"] + 1) * statistics["psize"]
+        size = os.path.getsize(os.path.join(self.path, "data.mdb"))
+        if size < wanted:
+            raise DataError(
+                f"{self.path}: data.mdb is cut off: {size} of {wanted} bytes; copy it again"
+            )
+        count: int = statistics["entries"]
+        if not count:
+            raise DataError(f"{self.path}: the database has no records")
+        return count
+
+
+_opened: WeakValueDictionary[tuple[str, int, int], Database] = WeakValueDictionary()
+_opening = Lock()
+
+
+def open_database(path: str) -> Database:
+    """The database in the folder `path`; the same object for the same folder as long as somebody
+    holds it.
+
+    Raises MissingInputError if it is not there, DataError if it is no LMDB, cut off or empty.
+    """
+    _check_folder(path)
+    with _opening:
+        file = os.stat(os.path.join(path, "data.mdb"))
+        # The inode too: the folder may have been made anew since.
+        key = (os.path.realpath(path), file.st_dev, file.st_ino)
+        found = _opened.get(key)
+        if found is None:
+            found = _opened[key] = Database(path)
+        return found
+
+
+def _check_folder(path: str) -> None:
+    if not os.path.lexists(path):
+        raise MissingInputError(
+            f"{path}: no such database (in {os.getcwd()}); "
+            f"make it with: cvgg convert-imagenet SOURCE {path}"
+        )
+    if not os.path.isdir(path):
+        raise DataError(f"{path}: not a database; an LMDB is a folder with a file data.mdb")
+    if os.path.isfile(os.path.join(path, "data.mdb")):
+        return
+    if os.path.isfile(os.path.join(path, "CURRENT")):
+        raise DataError(
+            f"{path}: a LevelDB; cvgg reads LMDB: make one with "
+            f"cvgg convert-imagenet SOURCE DB, or with Caffe's convert_imageset -backend lmdb"
+        )
+    raise MissingInputError(f"{path}: not a database: there is no file data.mdb in it")
+
+
+def _open_environment(path: str) -> lmdb.Environment:
+    try:
+        # No lock: it may lie on a read-only disk. No readahead: records are read in any order.
+        return lmdb.open(
+            path, readonly=True, lock=False, readahead=False, create=False, max_spare_txns=_READERS
+        )
+    except lmdb.Error as fault:
+        if "already open" in str(fault):
+            raise DataError(f"{path}: this process has it open for writing") from fault
+        raise DataError(f"{path}: not an LMDB database, or damaged: {fault}") from fault
+
+
+def _where(path: str, key: bytes) -> str:
+    return f"{path}[{key.decode('utf-8', 'backslashreplace')}]"

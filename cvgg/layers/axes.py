@@ -1,0 +1,13 @@
+"""A blob seen around some of its axes: what lies before, the axes themselves, what lies behind."""
+
+from typing import TypeAlias
+
+from cvgg.netdef.shapes import Shape, count
+
+Around: TypeAlias = tuple[int, int, int]  # elements (before, of the axes, behind)
+
+
+def around(shape: Shape, start: int, stop: int | None = None) -> Around:
+    """`shape` as three axes; the middle one is start .. stop - 1, by default `start` alone."""
+    stop = start + 1 if stop is None else stop
+    return count(shape[:start]), count(shape[start:stop]), count(shape[stop:])

@@ -1,0 +1,146 @@
+"""Decoding: channel order, grey and colour, damage, odd formats."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from cvgg.data.images import Colour, decode, resize
+from cvgg.errors import DataError
+
+H, W = 5, 7
+RED, GREEN, BLUE = 200, 100, 30
+
+
+def flat() -> NDArray[np.uint8]:
+    """(h,w,3) of one colour, R G B: JPEG keeps it within 2."""
+    return np.full((H, W, 3), (RED, GREEN, BLUE), np.uint8)
+
+
+def png(image: Image.Image, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", **options)
+    return out.getvalue()
+
+
+def noise() -> bytes:
+    pixels = np.random.default_rng(3).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    data: bytes = simplejpeg.encode_jpeg(pixels, quality=90)
+    return data
+
+
+def test_a_jpeg_gives_planes_in_the_order_blue_green_red() -> None:
+    image = decode(memoryview(simplejpeg.encode_jpeg(flat(), quality=95)), "a.jpg")
+    assert image.shape == (3, H, W)
+    assert image.dtype == np.uint8
+    # Quantisation at quality 95 and the colour conversion move a flat colour by 2 at most.
+    np.testing.assert_allclose(image[:, 2, 3].astype(int), [BLUE, GREEN, RED], atol=2)
+
+
+def test_a_png_gives_planes_in_the_order_blue_green_red() -> None:
+    pixels = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
+    image = decode(png(Image.fromarray(pixels)), "a.png")
+    np.testing.assert_array_equal(image, pixels[:, :, ::-1].transpose(2, 0, 1))
+
+
+def test_a_png_is_decoded_whatever_its_name() -> None:
+    assert decode(png(Image.fromarray(flat())), "n02105855_2933.JPEG").shape == (3, H, W)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_grey_stays_one_channel_unless_colour_is_asked_for(form: str) -> None:
+    pixels = np.full((H, W), 90, np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, form, quality=95)
+    assert decode(out.getvalue(), "a").shape == (1, H, W)
+    image = decode(out.getvalue(), "a", Colour.COLOUR)
+    assert image.shape == (3, H, W)
+    # One plane three times; JPEG may move a flat grey by 1.
+    np.testing.assert_array_equal(image[0], image[2])
+    np.testing.assert_allclose(image.astype(int), 90, atol=1)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_colour_becomes_grey_by_the_weights_of_the_eye(form: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(flat()).save(out, form, quality=95)
+    image = decode(out.getvalue(), "a", Colour.GREY)
+    assert image.shape == (1, H, W)
+    wanted = 0.299 * RED + 0.587 * GREEN + 0.114 * BLUE
+    np.testing.assert_allclose(image.astype(int), wanted, atol=2)  # as above
+
+
+def test_a_jpeg_of_four_inks_becomes_colour() -> None:
+    out = io.BytesIO()
+    Image.fromarray(flat()).convert("CMYK").save(out, "JPEG", quality=95)
+    image = decode(out.getvalue(), "a.jpg")
+    # Each of the four inks is quantised on its own and two are multiplied.
+    np.testing.assert_allclose(image[:, 0, 0].astype(int), [BLUE, GREEN, RED], atol=5)
+
+
+def test_alpha_is_dropped_and_a_palette_looked_up() -> None:
+    pixels = np.dstack([flat(), np.full((H, W), 9, np.uint8)])
+    np.testing.assert_array_equal(
+        decode(png(Image.fromarray(pixels)), "a")[:, 1, 1], [BLUE, GREEN, RED]
+    )
+    palette = Image.fromarray(np.ones((H, W), np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, RED, GREEN, BLUE])
+    data = png(palette, transparency=b"\x07\x08")
+    np.testing.assert_array_equal(decode(data, "a")[:, 1, 1], [BLUE, GREEN, RED])
+
+
+def test_sixteen_bits_of_grey_keep_their_upper_half() -> None:
+    image = decode(png(Image.fromarray(np.full((H, W), 0x5AFF, np.uint16))), "a")
+    assert image.shape == (1, H, W)
+    assert image[0, 0, 0] == 0x5A
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "db.key.: not an image .it is empty"),
+        (b"<html><body>", "db.key.: not an image .it starts with '<html><b'"),
+        (noise()[:2000], "db.key.: damaged JPEG"),
+        (noise()[:-2], "db.key.: damaged JPEG"),
+        (b"\xff\xd8\xff\xe0", "db.key.: damaged JPEG"),
+        (png(Image.fromarray(flat()))[:60], "db.key.: damaged image"),
+    ],
+)
+def test_damage_is_told_with_the_source(data: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        decode(data, "db[key]")
+
+
+def test_flipped_bytes_in_a_jpeg_are_noticed() -> None:
+    data = bytearray(noise())
+    data[1000:1040] = bytes(b ^ 0xFF for b in data[1000:1040])
+    with pytest.raises(DataError, match="damaged JPEG: Corrupt JPEG data"):
+        decode(bytes(data), "a.jpg")
+
+
+@pytest.mark.parametrize("side", [10_000, 12_000, 60_000])
+def test_a_header_that_promises_too_many_pixels_is_refused_unread(side: int) -> None:
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = bytearray(png(Image.fromarray(flat())))
+    data[12:33] = head + struct.pack(">I", zlib.crc32(head))
+    with pytest.raises(DataError, match="a.png: .*(more than the 50000000 pixels|too large)"):
+        decode(bytes(data), "a.png")
+
+
+def test_a_jpeg_of_more_pixels_than_allowed_is_refused() -> None:
+    with pytest.raises(DataError, match="64x64 is more than the 4095 pixels"):
+        decode(noise(), "a.jpg", most_pixels=4095)
+
+
+def test_resize_sets_both_sides_and_averages_where_it_shrinks() -> None:
+    plane = np.tile(np.array([0, 100], np.uint8), (4, 4))
+    image = resize(np.stack([plane, plane // 2, plane]), 2, 2)
+    assert image.shape == (3, 2, 2)
+    # Antialiased: every pixel is a mean over columns of 0 and 100, never one of them alone.
+    np.testing.assert_allclose(image[0].astype(int), 50, atol=15)
+    np.testing.assert_allclose(image[1].astype(int), 25, atol=8)
