@@ -3,7 +3,7 @@
 A number depends on the seed, the place (element, pass, layer, purpose) and nothing else, so a
 resumed run, another number of workers, micro-batches or threads draws the same. Source: Salmon et
 al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011; known answers of Random123 in
-tests/kernels/test_philox.py. """
+tests/kernels/test_philox.py."""
 
 import zlib
 from enum import IntEnum

@@ -123,8 +123,8 @@ def _makers(layers: Sequence[Placed]) -> dict[str, int]:
 def _path(
     start: int, end: int, layers: Sequence[Placed], makers: dict[str, int]
 ) -> tuple[int, ...]:
-    """The layers through which data gets from `start` to `end`, both included; () if it does not."""
-    paths = {end: (end,)}
+    """The layers through which data gets from `start` to `end`, with both; () if it does not."""
+    paths: dict[int, tuple[int, ...]] = {end: (end,)}
     waiting = [end]
     while waiting:
         at = waiting.pop(0)

@@ -1,5 +1,5 @@
-"""Where a thing stands in its prototxt, so that an error can show it: FILE:LINE:COLUMN, the line and
-a caret."""
+"""Where a thing stands in its prototxt, so that an error can show it: FILE:LINE:COLUMN, the line
+and a caret."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -5,7 +5,7 @@ from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from cvgg.errors import GraphError, LayerError
 from cvgg.layers.base import Layer, Setting
@@ -14,6 +14,8 @@ from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.origin import Origin, did_you_mean
 from cvgg.netdef.shapes import Shape, count
+
+Fields: TypeAlias = Mapping[str, frozenset[str]]
 
 
 class Fused(Protocol):
@@ -28,15 +30,18 @@ FUSED: Mapping[tuple[str, ...], Fused] = {("Convolution", "ReLU"): ConvolutionRe
 """What the plan puts in the place of several layers where the backend does them in one call."""
 
 KNOWN = frozenset(
-    """
-    AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution
-    Crop Data Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten
-    HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit
-    Log MVN MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU
-    Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax
-    SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
-    """.split()
-)
+    {
+        "AbsVal", "Accuracy", "ArgMax", "BatchNorm", "BatchReindex", "Bias", "BNLL", "Clip",
+        "Concat", "ContrastiveLoss", "Convolution", "Crop", "Data", "Deconvolution", "Dropout",
+        "DummyData", "Eltwise", "ELU", "Embed", "EuclideanLoss", "Exp", "Filter", "Flatten",
+        "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss",
+        "InnerProduct", "Input", "Log", "LRN", "LSTM", "LSTMUnit", "MemoryData",
+        "MultinomialLogisticLoss", "MVN", "Parameter", "Pooling", "Power", "PReLU", "Python",
+        "Reduction", "ReLU", "Reshape", "RNN", "Scale", "Sigmoid", "SigmoidCrossEntropyLoss",
+        "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "SPP", "Swish", "TanH",
+        "Threshold", "Tile", "WindowData",
+    }
+)  # fmt: skip
 """Caffe's layer types, those that cvgg does not run included."""
 
 COMMON = frozenset(
@@ -55,11 +60,12 @@ def register(modules: Iterable[ModuleType]) -> dict[str, type[Layer]]:
     """{type: class} of the layers that `modules` define. Raises ImportError if a type is said
     twice."""
     types: dict[str, type[Layer]] = {}
+    internal: frozenset[object] = frozenset(FUSED.values())
     for module in modules:
         for each in vars(module).values():
             if not (isinstance(each, type) and issubclass(each, Layer) and each.type):
                 continue
-            if each.__module__ != module.__name__ or each in FUSED.values():
+            if each.__module__ != module.__name__ or each in internal:
                 continue
             other = types.setdefault(each.type, each)
             if other is not each:
@@ -95,9 +101,10 @@ def create(node: Node, bottoms: Sequence[Shape], setting: Setting) -> Layer:
     spec = node.spec
     if spec.HasField("phase"):
         setting = replace(setting, phase=spec.phase)  # a layer may be of its own phase, as in Caffe
-    kind: type[Layer] = Layer
+    fields: Fields = {}
     try:
         kind = find(node.type)
+        fields = kind.fields
         _check_counts(node, kind)
         _check_fields(node, kind)
         layer = kind(spec, bottoms, setting)
@@ -109,7 +116,7 @@ def create(node: Node, bottoms: Sequence[Shape], setting: Setting) -> Layer:
         for shape in layer.tops:
             count(shape)
     except LayerError as error:
-        where = _origin(node, kind, error.field)
+        where = _origin(node, fields, error.field)
         raise type(error)(_message(node, where, str(error)), field=error.field) from error
     return layer
 
@@ -130,11 +137,11 @@ def _message(node: Node, where: Origin, rule: str) -> str:
     return where.message(f"layer {node.name!r} ({node.type}): {rule}")
 
 
-def _origin(node: Node, kind: type[Layer], field: str) -> Origin:
+def _origin(node: Node, fields: Fields, field: str) -> Origin:
     """Where a setting stands, or the innermost block around it that is written."""
     path = field.split(".")
-    for group, fields in kind.fields.items():
-        if path[0] in fields:
+    for group, names in fields.items():
+        if path[0] in names:
             return node.origin.at(group, *path)
     return node.origin.at(*path)
 

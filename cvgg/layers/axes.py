@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from cvgg.kernels.interface import Array
 from cvgg.netdef.shapes import Shape, count
 
 Around: TypeAlias = tuple[int, int, int]  # elements (before, of the axes, behind)
@@ -11,3 +12,8 @@ def around(shape: Shape, start: int, stop: int | None = None) -> Around:
     """`shape` as three axes; the middle one is start .. stop - 1, by default `start` alone."""
     stop = start + 1 if stop is None else stop
     return count(shape[:start]), count(shape[start:stop]), count(shape[stop:])
+
+
+def shaped(array: Array, *form: int) -> Array:
+    """The same memory in another shape."""
+    return array.reshape(form)

@@ -68,7 +68,7 @@ class ImageTops:
         if mean_file and self._mean is None:
             raise MissingInputError(
                 f"{mean_file}: no such mean_file (in {os.getcwd()}) when the net was built; "
-                f"make it with: cvgg compute-image-mean DB {mean_file}"
+                f"make it with: cvgg compute-mean DB {mean_file}"
             )
         name = self._spec.name
         skip = draw_skip(ordering.rand_skip, layer=name, seed=seed)

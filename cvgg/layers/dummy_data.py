@@ -76,8 +76,10 @@ class DummyData(SourceLayer):
                 raise LayerError(
                     f"data_filler type {filler.type!r} is not there for data; the types are "
                     f"constant, {', '.join(_DRAWS)}",
-                    field="data_filler",
+                    field="data_filler.type",
                 )
+            if filler.HasField("sparse"):
+                raise LayerError("sparse is not there for data", field="data_filler.sparse")
 
     def open(self, *, seed: int, threads: int) -> Seed:
         return Seed(seed)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from cvgg import fillers
 from cvgg.errors import LayerError
 from cvgg.kernels.interface import Kernels
+from cvgg.layers.axes import shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.params import param_defs
@@ -43,22 +44,22 @@ class InnerProduct(Layer):
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
         kernels.fc_forward(
-            bottom[0].data.reshape(self._rows, self._c),
+            shaped(bottom[0].data, self._rows, self._c),
             own.params[0].data,
             own.params[1].data if len(own.params) > 1 else None,
-            top[0].data.reshape(self._rows, self._k),
+            shaped(top[0].data, self._rows, self._k),
             transpose=self._transpose,
         )
 
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
-        x, dy = bottom[0], top[0].diff.reshape(self._rows, self._k)  # type: ignore[union-attr]
+        x, dy = bottom[0], shaped(top[0].diff, self._rows, self._k)
         weight_diff = own.params[0].diff
         bias_diff = own.params[1].diff if len(own.params) > 1 else None
         if weight_diff is not None or bias_diff is not None:
             kernels.fc_backward_weights(
-                x.data.reshape(self._rows, self._c),
+                shaped(x.data, self._rows, self._c),
                 dy,
                 weight_diff,
                 bias_diff,
@@ -68,6 +69,6 @@ class InnerProduct(Layer):
             kernels.fc_backward_data(
                 own.params[0].data,
                 dy,
-                x.diff.reshape(self._rows, self._c),  # type: ignore[union-attr]
+                shaped(x.diff, self._rows, self._c),
                 transpose=self._transpose,
             )

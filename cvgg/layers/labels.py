@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cvgg.blob import Blob
 from cvgg.errors import ShapeError
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import Around, around
+from cvgg.layers.axes import Around, around, shaped
 from cvgg.layers.base import Buffer, Own, Setting
 from cvgg.netdef.caffe_pb2 import LossParameter
 from cvgg.netdef.shapes import Shape, canonical_axis, count, describe
@@ -49,7 +49,7 @@ class Divisor:
         if self.ignore_label is None:
             kernels.fill(target, value=self.of_batch(self.images or 0, 0))
         else:
-            label_array = label.data.reshape(self.outer, self.inner)
+            label_array = shaped(label.data, self.outer, self.inner)
             kernels.count_labels(label_array, target, ignore_label=self.ignore_label)
 
     @classmethod

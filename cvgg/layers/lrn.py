@@ -19,9 +19,7 @@ class LRN(Layer):
     """
 
     type = "LRN"
-    fields: ClassVar = {
-        "lrn_param": frozenset({"local_size", "alpha", "beta", "norm_region", "k"})
-    }
+    fields: ClassVar = {"lrn_param": frozenset({"local_size", "alpha", "beta", "norm_region", "k"})}
     kernels = (
         "lrn_across_forward",
         "lrn_across_backward",

@@ -57,9 +57,7 @@ class Pooling(Layer):
                 pad=window.pad,
             )
         else:
-            kernels.pool_ave_forward(
-                x, y, window=window.size, stride=window.stride, pad=window.pad
-            )
+            kernels.pool_ave_forward(x, y, window=window.size, stride=window.stride, pad=window.pad)
 
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own

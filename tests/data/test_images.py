@@ -108,8 +108,9 @@ def test_sixteen_bits_of_grey_keep_their_upper_half() -> None:
         (noise()[:2000], "db.key.: damaged JPEG"),
         (noise()[:-2], "db.key.: damaged JPEG"),
         (b"\xff\xd8\xff\xe0", "db.key.: damaged JPEG"),
-        (png(Image.fromarray(flat()))[:60], "db.key.: damaged image"),
+        (png(Image.fromarray(flat()))[:48], "db.key.: damaged image"),
     ],
+    ids=["empty", "html", "half", "end missing", "head only", "half a png"],
 )
 def test_damage_is_told_with_the_source(data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):

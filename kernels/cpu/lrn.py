@@ -1,0 +1,61 @@
+"""Local response normalisation, across channels and within a channel."""
+
+from ..interface import Array
+from . import _native
+from .border import need, same
+
+
+def _odd(function: str, size: int) -> None:
+    need(function, size > 0 and size % 2, "size must be odd", size=size)
+
+
+def lrn_across_forward(
+    x: Array, y: Array, scale: Array, *, size: int, alpha: float, beta: float, k: float
+) -> None:
+    same("lrn_across_forward", x=x, y=y, scale=scale)
+    _odd("lrn_across_forward", size)
+    n, c, h, w = x.shape
+    _native.lrn_across_forward(x, y, scale, n, c, h * w, size, alpha, beta, k)
+
+
+def lrn_across_backward(
+    x: Array,
+    y: Array,
+    scale: Array,
+    dy: Array,
+    dx: Array,
+    *,
+    size: int,
+    alpha: float,
+    beta: float,
+) -> None:
+    same("lrn_across_backward", x=x, y=y, scale=scale, dy=dy, dx=dx)
+    _odd("lrn_across_backward", size)
+    n, c, h, w = x.shape
+    _native.lrn_across_backward(x, y, scale, dy, dx, n, c, h * w, size, alpha, beta)
+
+
+def lrn_within_forward(
+    x: Array, y: Array, scale: Array, *, size: int, alpha: float, beta: float
+) -> None:
+    same("lrn_within_forward", x=x, y=y, scale=scale)
+    _odd("lrn_within_forward", size)
+    n, c, h, w = x.shape
+    _native.lrn_within_forward(x, y, scale, n * c, h, w, size, alpha, beta)
+
+
+def lrn_within_backward(
+    x: Array,
+    y: Array,
+    scale: Array,
+    dy: Array,
+    dx: Array,
+    *,
+    size: int,
+    alpha: float,
+    beta: float,
+) -> None:
+    same("lrn_within_backward", x=x, y=y, scale=scale, dy=dy, dx=dx)
+    _odd("lrn_within_backward", size)
+    n, c, h, w = x.shape
+    _native.lrn_within_backward(x, y, scale, dy, dx, n * c, h, w, size, alpha, beta)

@@ -1,0 +1,44 @@
+"""The solver's arithmetic over flat arrays."""
+
+import math
+from collections.abc import Sequence
+
+from ..interface import Array, Scalars, Segment
+from . import _native
+from .border import check, need, same
+
+
+def clip_gradients(dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
+    check("clip_gradients", dw=dw, scalars=scalars)
+    norm = math.sqrt(_native.sum_of_squares(dw))
+    scalars[Scalars.SCALE] = scale * (threshold / norm if norm > threshold else 1.0)
+
+
+def sgd_update(
+    w: Array,
+    dw: Array,
+    history: Array,
+    scalars: Array,
+    *,
+    segments: Sequence[Segment],
+    momentum: float,
+    l1: float,
+    l2: float,
+) -> None:
+    same("sgd_update", w=w, dw=dw, history=history)
+    check("sgd_update", scalars=scalars)
+    rate, scale = float(scalars[Scalars.RATE]), float(scalars[Scalars.SCALE])
+    for each in segments:
+        need("sgd_update", 0 <= each.start <= each.stop <= w.size, "outside w", segment=each)
+        _native.sgd_update(
+            w,
+            dw,
+            history,
+            each.start,
+            each.stop,
+            scale,
+            rate * each.lr_mult,
+            momentum,
+            l1 * each.decay_mult,
+            l2 * each.decay_mult,
+        )
