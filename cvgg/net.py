@@ -167,7 +167,8 @@ class Net:
             binding.forward(self.engine)
             for name in gathered:
                 values = self.engine.copy_out(binding.blobs[binding.plan.names[name]].data)
-                gathered[name].append(np.array(values) if len(self._cut.images) > 1 else values)
+                lasts = self._keep and len(self._cut.images) == 1
+                gathered[name].append(values if lasts else values.copy())
             if backward:
                 binding.fill_diffs(self.engine)
                 binding.backward(self.engine)

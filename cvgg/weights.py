@@ -79,7 +79,7 @@ def save(
 
 def chunks(
     graph: Graph, params: Mapping[str, Sequence[Blob]], engine: Engine
-) -> Iterator[bytes | memoryview]:
+) -> Iterator[bytes | bytearray | memoryview]:
     """The bytes of a .caffemodel, piece by piece."""
     message = NetParameter(name=graph.name, layer=[node.spec for node in graph.nodes])
     for layer in message.layer:

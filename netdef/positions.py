@@ -30,6 +30,7 @@ class Kind(Enum):
     OPEN = 1  # a block begins
     CLOSE = 2
     VALUE = 3
+    NAME = 4  # of a field that turns out to be malformed: whether it exists matters more
 
 
 class Event(NamedTuple):
@@ -82,6 +83,7 @@ def _field(tokens: "_Tokens", blocks: list[_Block]) -> Iterator[Event]:
         yield _open(tokens, blocks, name, position, listed=True)
         return
     if not colon:
+        yield Event(Kind.NAME, name, position)
         tokens.fail(f"{name!r} needs a colon and a value, or a block in braces", position)
     if listed:
         while not tokens.accept("]"):

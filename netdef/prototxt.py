@@ -11,7 +11,6 @@ from os import PathLike
 from typing import TypeAlias, TypeVar
 
 from google.protobuf import text_format
-from google.protobuf.message import Message
 
 from ..errors import MissingInputError, PrototxtError
 from .caffe_pb2 import NetParameter, SolverParameter
@@ -25,7 +24,7 @@ LARGEST = 16 * 2**20  # bytes of a prototxt; the largest nets have less than one
 
 NetSource: TypeAlias = str | PathLike[str] | NetParameter
 SolverSource: TypeAlias = str | PathLike[str] | SolverParameter
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", NetParameter, SolverParameter)
 
 
 @dataclass(frozen=True)
@@ -170,9 +169,9 @@ def _binary_hint(path: str) -> str:
     return hints.get(os.path.splitext(path)[1], "")
 
 
-def _check_required(message: Message, origin: Origin) -> None:
+def _check_required(message: NetParameter | SolverParameter, origin: Origin) -> None:
     """A field that the schema requires must be there (clip_param: min and max)."""
-    for missing in message.FindInitializationErrors():
+    for missing in message.FindInitializationErrors():  # type: ignore[union-attr]
         names: list[str | int] = []
         for part in missing.split("."):
             name, _, index = part.partition("[")

@@ -5,19 +5,24 @@ Gives the position of each field, which protobuf's text_format does not keep, an
 what would be right, in the same words whichever protobuf is installed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from ..errors import PrototxtError
+from .caffe_pb2 import NetParameter, SolverParameter
 from .forks import fork_of
 from .origin import Key, Origin, Position, did_you_mean
 from .positions import Event, Kind, scan
 
 KEPT = 64  # positions kept of a repeated number: a text blob may hold millions
+REPEATED = 3  # FieldDescriptorProto.LABEL_REPEATED
 LISTED = 8  # more enum values than these are not listed in an error
+
+# What else a prototxt may hold: a net given for a solver, or the other way round
+OTHER = {"NetParameter": SolverParameter.DESCRIPTOR, "SolverParameter": NetParameter.DESCRIPTOR}
 
 INTEGERS = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
@@ -53,6 +58,8 @@ def positions(text: str, message: Descriptor, origin: Origin) -> dict[Key, Posit
         described = frame.message.fields_by_name.get(event.name)
         if described is None:
             _fail(origin, event.position, _unknown(event.name, frames))
+        if event.kind is Kind.NAME:
+            continue
         _check_form(described, event, origin)
         key = _count(frame, described, event, origin)
         if described.message_type is not None:
@@ -82,6 +89,8 @@ def value_rule(text: str, message: Descriptor, origin: Origin, position: Positio
         return PrototxtError(origin.to(*position).message("this cannot be read"))
     event, described = last
     rule = f"{event.name} is {_expected(described)}, not {_shortened(event.value)}"
+    if described.type == FieldDescriptor.TYPE_STRING and event.value[0] in "\"'":
+        rule = f"{event.name} has an escape that gives no UTF-8 text: {_shortened(event.value)}"
     return PrototxtError(origin.to(*event.value_position).message(rule))
 
 
@@ -89,7 +98,7 @@ def is_repeated(described: FieldDescriptor) -> bool:
     """Whether the field may be written more than once; `label` went away in newer protobufs."""
     if hasattr(described, "is_repeated"):
         return bool(described.is_repeated)
-    return bool(described.label == FieldDescriptor.LABEL_REPEATED)
+    return bool(getattr(described, "label", 0) == REPEATED)
 
 
 def _count(frame: _Frame, described: FieldDescriptor, event: Event, origin: Origin) -> Key:
@@ -118,43 +127,47 @@ def _check_form(described: FieldDescriptor, event: Event, origin: Origin) -> Non
         bare = event.value.strip("\"'")
         if bare in words:
             rule = f"{name} takes the word without quotes: {bare}"
+        elif described.enum_type.name == "LayerType" and event.value != bare:
+            rule = (
+                f"a block `layers`, the old form, has types like CONVOLUTION; for {event.value} "
+                "write `layer`"
+            )
         else:
             rule = f"{name} is {_expected(described)}, not {_shortened(event.value)}"
             rule += did_you_mean(bare, words)
-        if described.enum_type.name == "LayerType" and event.value != bare:
-            rule += "; a type in quotes belongs in a block `layer`, not `layers`"
         _fail(origin, event.value_position, rule)
 
 
 def _numbers(enum: EnumDescriptor, value: str) -> bool:
     """Whether `value` is the number of one of the enum's words."""
-    return value.isdecimal() and int(value) in enum.values_by_number
+    return value.isdecimal() and len(value) < 6 and int(value) in enum.values_by_number
 
 
 def _unknown(name: str, frames: list[_Frame]) -> str:
     """The rule that an unknown name breaks, and what may have been meant."""
     message = frames[-1].message
-    block = frames[-1].path[-1] if frames[-1].path else ""
-    block = next((part for part in reversed(frames[-1].path) if not part.isdigit()), block)
+    block = next((part for part in reversed(frames[-1].path) if not part.isdigit()), "")
     where = f"{block!r} ({message.name})" if block else f"a {message.name}"
     rule = f"{where} has no field {name!r}"
+    if len(frames) == 1 and name in OTHER[message.name].fields_by_name:
+        return f"{rule}, but a {OTHER[message.name].name} has: is this the right file?"
+    for frame in reversed(frames[:-1]):
+        if name in frame.message.fields_by_name:
+            return f"{rule}; {frame.message.name} has one: is a closing brace missing above?"
     homes = [
         f.name for f in message.fields if f.message_type and name in f.message_type.fields_by_name
     ]
     if homes:
         return f"{rule}; it belongs in {_alternatives(homes)}"
-    for frame in reversed(frames[:-1]):
-        if name in frame.message.fields_by_name:
-            return f"{rule}; {frame.message.name} has one: is a closing brace missing above?"
     fork = fork_of(message.name, name)
     if fork:
         return f"{rule}; it is a field of {fork}, which cvgg does not have"
     return rule + did_you_mean(name, message.fields_by_name)
 
 
-def _alternatives(names: Iterable[str]) -> str:
+def _alternatives(names: Sequence[str]) -> str:
     """Up to three of the names: "a, b or c"."""
-    few = list(names)[:3]
+    few = names[:3]
     return few[0] if len(few) == 1 else f"{', '.join(few[:-1])} or {few[-1]}"
 
 

@@ -64,10 +64,16 @@ class DummyData(SourceLayer):
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
         param, names = spec.dummy_data_param, list(spec.top)
         shapes = _spread(_shapes(param), len(names), "shape")
-        self.tops = tuple(
+        whole = [
             checked(setting.inputs.get(name, shape), name)
             for name, shape in zip(names, shapes, strict=True)
-        )
+        ]
+        firsts = {shape[0] if shape else 0 for shape in whole}
+        self.batch_size = firsts.pop() if len(firsts) == 1 else None
+        self._whole = whole
+        self.tops = whole
+        if setting.images is not None and self.batch_size is not None:
+            self.tops = [(setting.images, *shape[1:]) for shape in whole]
         fillers = list(param.data_filler) or [FillerParameter()]  # Caffe: constant 0
         self._fillers = _spread(fillers, len(names), "data_filler")
         self._layers = [hash_name(f"{spec.name}[{i}]") for i in range(len(names))]
@@ -85,13 +91,26 @@ class DummyData(SourceLayer):
         return Seed(seed)
 
     def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None:
-        for blob, filler, layer in zip(top, self._fillers, self._layers, strict=True):
-            draw = _DRAWS.get(filler.type)
-            if draw is None:
-                kernels.fill(blob.data, value=filler.value)
+        for number, blob in enumerate(top):
+            if self._fillers[number].type == "constant":
+                kernels.fill(blob.data, value=self._fillers[number].value)
             else:
-                values = draw(filler, count(blob.shape), this.draw, layer, own.feed.value)
-                put(blob.data, values.astype(np.float32).reshape(blob.shape))
+                values = self._values(number, own, this)
+                if blob.shape != values.shape:
+                    values = values[this.first : this.first + this.images]
+                put(blob.data, values)
+
+    def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
+        return int(np.count_nonzero(self._values(top, own, this) == ignore_label))
+
+    def _values(self, number: int, own: Own, this: Pass) -> NDArray[np.float32]:
+        """One top of the whole batch, whatever part of it this pass has."""
+        shape, filler = self._whole[number], self._fillers[number]
+        if filler.type == "constant":
+            return np.full(shape, filler.value, dtype=np.float32)
+        draw = _DRAWS[filler.type]
+        values = draw(filler, count(shape), this.draw, self._layers[number], own.feed.value)
+        return values.astype(np.float32).reshape(shape)
 
 
 def _shapes(param: DummyDataParameter) -> list[Shape]:

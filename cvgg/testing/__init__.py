@@ -76,7 +76,7 @@ def check_gradient(
 
     for probe in probes:
         for at in np.ndindex(probe.values.shape):
-            if probe.kinks and kink is not None and _near(probe.values[at], kink, kink_range):
+            if probe.kinks and kink is not None and _near(float(probe.values[at]), kink, kink_range):
                 continue
             numeric = _slope(objective, probe.values, at, step)
             analytic = float(probe.analytic[at])
@@ -88,8 +88,8 @@ def check_gradient(
                 )
 
 
-def _near(value: np.float32, kink: float, kink_range: float) -> bool:
-    return bool(abs(abs(float(value)) - kink) <= kink_range)
+def _near(value: float, kink: float, kink_range: float) -> bool:
+    return abs(abs(value) - kink) <= kink_range
 
 
 def _weights(layer: Layer, seed: int) -> list[Values]:

@@ -1,10 +1,20 @@
 """Checks at the border of the backend: numpy would broadcast or copy where a caller is mistaken."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..interface import Array
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def unwarned(function: F) -> F:
+    """numpy says nothing of infinities and NaN inside: a net that diverges is found by its loss."""
+    quiet: Callable[[F], F] = np.errstate(over="ignore", invalid="ignore", under="ignore")
+    return quiet(function)
 
 
 def check(function: str, /, *, dtype: str = "float32", **arrays: Array | None) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..interface import Array, Pair
 from . import _native
-from .border import check, need
+from .border import check, need, unwarned
 
 
 def _out(length: int, size: int, stride: int, pad: int, dilation: int) -> int:
@@ -108,6 +108,7 @@ class _Images:
             )
 
 
+@unwarned
 def _forward(
     x: Array,
     w: Array,
@@ -163,6 +164,7 @@ def conv_relu_forward(
     _native.bias_relu(y, b, *y.shape[:2], y.shape[2] * y.shape[3], True, negative_slope)
 
 
+@unwarned
 def conv_backward_data(
     w: Array,
     dy: Array,
@@ -186,6 +188,7 @@ def conv_backward_data(
         images.add_up(image)
 
 
+@unwarned
 def conv_backward_weights(
     x: Array,
     dy: Array,

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..interface import Array
 from . import _native
-from .border import check, need
+from .border import check, need, unwarned
 
 _BLOCK = 1 << 20  # elements of a weight gradient made at once, before it is added
 
@@ -26,6 +26,7 @@ def _check(
     need(function, b is None or b.shape == (k,), f"b must be ({k},)", b=b is not None and b.shape)
 
 
+@unwarned
 def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool) -> None:
     _check("fc_forward", x, w, y, b, transpose=transpose)
     np.matmul(x, w if transpose else w.T, out=y)
@@ -33,11 +34,13 @@ def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool
         np.add(y, b, out=y)
 
 
+@unwarned
 def fc_backward_data(w: Array, dy: Array, dx: Array, *, transpose: bool) -> None:
     _check("fc_backward_data", dx, w, dy, None, transpose=transpose)
     np.matmul(dy, w.T if transpose else w, out=dx)
 
 
+@unwarned
 def fc_backward_weights(
     x: Array, dy: Array, dw: Array | None, db: Array | None, *, transpose: bool
 ) -> None:

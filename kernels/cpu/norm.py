@@ -4,7 +4,7 @@ import numpy as np
 
 from ..interface import Array
 from . import _native
-from .border import check, need, same
+from .border import check, need, same, unwarned
 
 
 def _check(function: str, x: Array, **of_channels: Array | None) -> None:
@@ -19,6 +19,7 @@ def _check(function: str, x: Array, **of_channels: Array | None) -> None:
         )
 
 
+@unwarned
 def batch_norm_train_forward(
     x: Array,
     y: Array,
@@ -46,6 +47,7 @@ def batch_norm_train_forward(
     _normalise(x, y, batch_mean, batch_std, means, variances, eps)
 
 
+@unwarned
 def batch_norm_test_forward(
     x: Array,
     y: Array,

@@ -7,7 +7,7 @@ import numpy as np
 from ..interface import Array, State
 from ..philox import Purpose
 from . import _native
-from .border import check, need, same
+from .border import check, need, same, unwarned
 
 
 def relu_forward(x: Array, y: Array, *, negative_slope: float) -> None:
@@ -72,6 +72,7 @@ def _check_all(function: str, xs: Sequence[Array], y: Array) -> None:
     same(function, y=y, **{f"x{i}": x for i, x in enumerate(xs)})
 
 
+@unwarned
 def eltwise_sum_forward(xs: Sequence[Array], y: Array, *, coeff: Sequence[float]) -> None:
     _check_all("eltwise_sum_forward", xs, y)
     need("eltwise_sum_forward", len(coeff) == len(xs), "one coeff for each x", coeff=coeff)
@@ -80,11 +81,13 @@ def eltwise_sum_forward(xs: Sequence[Array], y: Array, *, coeff: Sequence[float]
         np.add(y, x if factor == 1 else x * np.float32(factor), out=y)
 
 
+@unwarned
 def eltwise_sum_backward(dy: Array, dx: Array, *, coeff: float) -> None:
     same("eltwise_sum_backward", dy=dy, dx=dx)
     np.multiply(dy, np.float32(coeff), out=dx)
 
 
+@unwarned
 def eltwise_prod_forward(xs: Sequence[Array], y: Array) -> None:
     _check_all("eltwise_prod_forward", xs, y)
     np.copyto(y, xs[0])
@@ -92,6 +95,7 @@ def eltwise_prod_forward(xs: Sequence[Array], y: Array) -> None:
         np.multiply(y, x, out=y)
 
 
+@unwarned
 def eltwise_prod_backward(xs: Sequence[Array], dy: Array, dx: Array, *, index: int) -> None:
     _check_all("eltwise_prod_backward", [*xs, dy], dx)
     np.copyto(dx, dy)
@@ -116,6 +120,7 @@ def eltwise_max_backward(dy: Array, argmax: Array, dx: Array, *, index: int) -> 
     _native.max_backward(dy, argmax, dx, index)
 
 
+@unwarned
 def split_backward(dys: Sequence[Array], dx: Array) -> None:
     _check_all("split_backward", dys, dx)
     np.copyto(dx, dys[0])

@@ -1,6 +1,7 @@
 """Feeds: the same batch whatever came before it, made ahead but not further than asked."""
 
 import threading
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,20 @@ RANDOM = Cropper(CROP, mirror=True, random=True)
 
 
 class Numbers:
-    """Records whose image is their number; notes what is read and can be made to wait."""
+    """Records whose image is their number; notes what is read. Record `slow` waits for `gate`."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, *, slow: int = -1) -> None:
+        self.count, self.slow = count, slow
         self.seen: list[int] = []
-        self.gate = threading.Event()
-        self.gate.set()
+        self.begun, self.gate = threading.Event(), threading.Event()
 
     def __len__(self) -> int:
         return self.count
 
     def read(self, i: int) -> tuple[NDArray[np.uint8], int]:
-        assert self.gate.wait(30)
+        if i == self.slow:
+            self.begun.set()
+            assert self.gate.wait(30)
         self.seen.append(i)
         return np.full((1, 1, 1), i, np.uint8), i + 100
 
@@ -76,7 +78,9 @@ def cropping(*, whole: tuple[int, int] | None = None) -> Format:
 
 def test_batches_go_round_the_records(tmp_path: Path) -> None:
     images = numbered(COUNT, SHAPE)
-    feed = image_feed(write_images(tmp_path / "db", images, label=40), Format(SHAPE, "uint8", WHOLE))
+    feed = image_feed(
+        write_images(tmp_path / "db", images, label=40), Format(SHAPE, "uint8", WHOLE)
+    )
     for number in (0, 1, 2, 3, 9, 1):
         batch = feed.take(number)
         wanted = [(number * BATCH + i) % COUNT for i in range(BATCH)]
@@ -134,21 +138,23 @@ def test_the_memory_of_batches_is_used_again() -> None:
     feed.close()
 
 
-def test_a_jump_waits_until_no_thread_writes_to_the_memory_it_takes() -> None:
-    records = Numbers(100)
+def test_a_jump_waits_until_no_thread_writes_to_the_memory_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = Numbers(100, slow=2 * BATCH)  # in the batch whose memory is taken first
     feed = numbers_feed(records, prefetch=2)
     feed.take(0)
-    records.gate.clear()
-    opener = threading.Timer(0.05, records.gate.set)
-    opener.start()
+    assert records.begun.wait(30)
+
+    def open_and_wait(futures: Any) -> Any:
+        records.gate.set()
+        return wait_for(futures)
+
+    monkeypatch.setattr("cvgg.data.feed.wait_for", open_and_wait)
     batch = feed.take(20)
-    np.testing.assert_array_equal(batch.images.reshape(-1), [60, 61, 62])
-    for number in range(21, 25):
-        np.testing.assert_array_equal(
-            feed.take(number).images.reshape(-1), number * BATCH + np.arange(BATCH)
-        )
-    opener.join()
+    records.gate.set()
     feed.close()
+    np.testing.assert_array_equal(batch.images.reshape(-1), [60, 61, 62])
 
 
 def test_a_worker_reads_only_its_share_of_each_batch() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cvgg.data import files
 from cvgg.data.files import read_regular, write_whole
 from cvgg.errors import CannotCreateError, DataError, InputOutputError, MissingInputError
 
@@ -54,8 +53,8 @@ def test_write_whole_syncs_the_file_before_it_gets_its_name_and_then_the_folder(
         calls.append("rename")
         replace(source, target)
 
-    monkeypatch.setattr(files.os, "fsync", note_sync)
-    monkeypatch.setattr(files.os, "replace", note_replace)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "replace", note_replace)
     write_whole(tmp_path / "model", [b"a"])
     assert calls == ["file", "rename", "folder"]
 
@@ -88,7 +87,7 @@ def test_write_whole_tells_no_room_from_a_fault_of_the_disk(
     def fail(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(files.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(kind, match="model: writing failed"):
         write_whole(tmp_path / "model", [b"a"])
     assert os.listdir(tmp_path) == []

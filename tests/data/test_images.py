@@ -129,7 +129,7 @@ def test_a_header_that_promises_too_many_pixels_is_refused_unread(side: int) -> 
     head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     data = bytearray(png(Image.fromarray(flat())))
     data[12:33] = head + struct.pack(">I", zlib.crc32(head))
-    with pytest.raises(DataError, match="a.png: .*(more than the 50000000 pixels|too large)"):
+    with pytest.raises(DataError, match=r"a\.png: .*(more than the 50000000 pixels|too large)"):
         decode(bytes(data), "a.png")
 
 

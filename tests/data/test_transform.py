@@ -55,13 +55,13 @@ def test_mirror_is_drawn_in_both_phases_if_it_is_set(phase: int) -> None:
 def test_mean_values_are_one_for_each_channel_or_one_for_all() -> None:
     mean = read_mean(TransformationParameter(mean_value=[1.5, 2, 3]), 3)
     assert mean is not None
-    assert (mean.dtype, mean.shape) == (np.float32, (3, 1, 1))
+    assert (mean.dtype.name, mean.shape) == ("float32", (3, 1, 1))
     np.testing.assert_array_equal(mean[:, 0, 0], [1.5, 2, 3])
     mean = read_mean(TransformationParameter(mean_value=[4]), 3)
     assert mean is not None
     np.testing.assert_array_equal(mean[:, 0, 0], [4, 4, 4])
     assert read_mean(TransformationParameter(), 3) is None
-    with pytest.raises(LayerError, match="once or 3 times .* not 2 times"):
+    with pytest.raises(LayerError, match=r"once or 3 times .* not 2 times"):
         read_mean(TransformationParameter(mean_value=[1, 2]), 3)
 
 

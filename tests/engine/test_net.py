@@ -46,20 +46,23 @@ def test_an_unknown_input_or_a_wrong_shape_is_said_with_what_to_do() -> None:
 
 
 def test_backward_from_the_loss_is_the_slope_of_the_loss_along_a_direction() -> None:
-    net = cvgg.Net("force_backward: true " + NET, phase=cvgg.TRAIN, seed=3)
+    """The net is smooth (no ReLU, no max pooling), so central differences agree to O(step**2)."""
+    smooth = conv("conv1", "data", 4) + fc("fc2", "conv1", 5) + dropout("drop2", "fc2")
+    text = "force_backward: true " + images(5) + smooth + fc("fc4", "fc2", 3) + loss("fc4")
+    net = cvgg.Net(text, phase=cvgg.TRAIN, seed=3)
     inputs = batch(5)
     net.forward(**inputs)
     gradient = net.backward()["data"].copy()
     direction = np.random.default_rng(7).standard_normal(gradient.shape).astype(np.float32)
-    step = 1e-2
+    step = 2e-2
     losses = []
     for sign in (1, -1):
         net._batch = 0  # the same dropout mask
         moved = inputs["data"] + sign * step * direction
         losses.append(float(net.forward(data=moved, label=inputs["label"])["loss"]))
     slope = (losses[0] - losses[1]) / (2 * step)
-    # float32 losses near 1 carry 6e-8, divided by 2e-2: 3e-6 of noise; the rest is curvature.
-    assert slope == pytest.approx(float((gradient * direction).sum()), rel=2e-2, abs=1e-4)
+    # A float32 loss near 1 carries 6e-8 of rounding, here divided by 4e-2; the rest is curvature.
+    assert slope == pytest.approx(float((gradient * direction).sum()), rel=1e-2, abs=1e-4)
 
 
 def test_backward_from_a_diff_of_an_output_that_the_caller_gives() -> None:
@@ -79,7 +82,7 @@ def test_param_diffs_add_up_until_they_are_cleared() -> None:
     once = net.params["conv2"][0].diff.copy()
     assert np.abs(once).max() > 0
     net.backward()
-    np.testing.assert_allclose(net.params["conv2"][0].diff, 2 * once, rtol=1e-6)
+    np.testing.assert_allclose(net.params["conv2"][0].diff, 2 * once, rtol=1e-5, atol=1e-6)
     net.clear_param_diffs()
     assert not net.params["conv2"][0].diff.any()
 
@@ -210,8 +213,9 @@ def test_a_nan_is_traced_to_the_first_blob_that_has_one() -> None:
     net.params["fc3"][1].data[4] = np.inf
     assert net.find_nonfinite(0, draw=0) == "param 1 of layer 'fc3', element 4"
     net.params["fc3"][1].data[4] = 0
-    net.blobs["data"].data[0, 1, 2, 3] = np.nan
-    assert "blob 'conv1' of layer 'conv1'" in net.find_nonfinite(0, draw=0)
+    net.params["conv1"][1].data[2] = 3e38
+    net.params["conv1"][0].data[2] = 1e38
+    assert "blob 'conv1' of layer 'conv1' (Convolution" in net.find_nonfinite(0, draw=0)
 
 
 def test_dropout_draws_by_the_number_of_the_pass_and_the_place_in_the_batch() -> None:

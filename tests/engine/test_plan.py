@@ -129,8 +129,8 @@ def test_a_layer_without_backward_under_a_loss_is_an_error_with_its_line() -> No
 
 
 def test_a_gradient_into_labels_is_an_error() -> None:
-    text = images(3) + fc("label2", "label", 1).replace('"label2"', '"made"')
-    text += fc("f", "data", 3) + loss("f").replace('"label"', '"made"')
+    text = images(3) + fc("f", "data", 3) + fc("made", "data", 1)
+    text += loss("f").replace('"label"', '"made"')
     with pytest.raises(GraphError, match="labels have none"):
         planned(text)
 
