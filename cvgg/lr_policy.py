@@ -71,7 +71,8 @@ def check(solver: SolverParameter) -> None:
         raise DataError(f"lr_policy: {policy!r} is not known; known are {', '.join(POLICIES)}")
     for name in NEEDED.get(policy, ()):
         value = getattr(solver, name)
-        if not (len(value) if name == "stepvalue" else solver.HasField(name))  # type: ignore[arg-type]:
+        there = len(value) if name == "stepvalue" else solver.HasField(name)  # type: ignore[arg-type]
+        if not there:
             raise DataError(f'lr_policy "{policy}" needs {name}')
     if "stepsize" in NEEDED.get(policy, ()) and solver.stepsize <= 0:
         raise DataError(f"stepsize must be above 0, is {solver.stepsize}")

@@ -33,7 +33,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
         "default_backward_math", "global_grad_scale", "global_grad_scale_adaptive",
         "default_conv_algos_override", "reduce_buckets", "eltwise_mem_sharing",
         "LayerParameter.debug", "DataParameter.threads", "DataParameter.cache",
-        "TransformationParameter.random_seed", "BatchNormParameter.scale_filler",
+        "TransformationParameter.random_seed",
     ),
     # intel/caffe
     INTEL: (

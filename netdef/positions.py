@@ -88,9 +88,9 @@ def _field(tokens: "_Tokens", blocks: list[_Block]) -> Iterator[Event]:
     if listed:
         while not tokens.accept("]"):
             yield _value(tokens, name, position)
-            position = tokens.position
             if tokens.text != "]" and not tokens.accept(","):
                 tokens.fail("expected , or ] in the list")
+            position = tokens.position
     else:
         yield _value(tokens, name, position)
     tokens.separator()

@@ -37,8 +37,9 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="folder or tar of the images")
+    add("source", metavar="SOURCE", help="folder or tar of the images, or a list file with --root")
     add("database", metavar="DATABASE", help="folder to make; it must not be there")
+    add("--root", metavar="FOLDER", help="SOURCE is a list `path label`; its paths count from here")
     add("--labels", metavar="FILE", help="list, devkit or CSV that gives each image its label")
     add(
         "--classes",
@@ -46,7 +47,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="file with a class a line (synset_words.txt) that fixes the labels: needed for the "
         "same labels where not every class has images",
     )
-    add("--resize-short", type=positive, metavar="N", help="shorter side in pixels, ratio kept")
+    add("--short-side", type=positive, metavar="N", help="shorter side in pixels, ratio kept")
     add("--resize-width", type=positive, metavar="N", help="width in pixels, with --resize-height")
     add("--resize-height", type=positive, metavar="N", help="height in pixels, with --resize-width")
     add(
@@ -85,13 +86,16 @@ def run(args: argparse.Namespace) -> int:
     log = logs.start(quiet=False)
     form = _form(args)
     check_target(Path(args.database))
+    if args.root and args.labels:
+        raise UsageError("--root says that SOURCE is a list; --labels would be a second one")
+    place, labels = (args.root, args.source) if args.root else (args.source, args.labels)
     source = read_source(
-        Path(args.source),
-        Path(args.labels) if args.labels else None,
+        Path(place),
+        Path(labels) if labels else None,
         Path(args.classes) if args.classes else None,
     )
     log.info("%d images, %d classes known", len(source.items), len(source.classes))
-    if not args.shuffle and not args.labels:
+    if not args.shuffle and not labels:
         log.warning(
             "the records follow class by class: train with data_param { shuffle: true }, or use "
             "--shuffle"
@@ -129,12 +133,12 @@ def _form(args: argparse.Namespace) -> "Form":
     from cvgg.data.images import Colour, resize
 
     if (args.resize_width is None) != (args.resize_height is None):
-        raise UsageError("--resize-width and --resize-height go together; or use --resize-short")
-    if args.resize_short is not None and args.resize_width is not None:
-        raise UsageError("--resize-short cannot go with --resize-width and --resize-height")
+        raise UsageError("--resize-width and --resize-height go together; or use --short-side")
+    if args.short_side is not None and args.resize_width is not None:
+        raise UsageError("--short-side cannot go with --resize-width and --resize-height")
     size, about = as_stored(), "as stored"
-    if args.resize_short is not None:
-        size, about = short_side(args.resize_short), f"short side {args.resize_short}"
+    if args.short_side is not None:
+        size, about = short_side(args.short_side), f"short side {args.short_side}"
     elif args.resize_width is not None:
         size = exactly(args.resize_height, args.resize_width)
         about = f"{args.resize_height}x{args.resize_width}"

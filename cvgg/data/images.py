@@ -65,8 +65,6 @@ def _decode_jpeg(data: bytes | memoryview, source: str, colour: Colour, most_pix
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
         _check_size(height, width, source, most_pixels)
-        if space not in ("Gray", "YCbCr", "RGB"):  # four inks: Pillow knows Adobe's inversion
-            return _decode_by_pillow(data, source, colour, most_pixels)
         grey = colour is Colour.GREY or (colour is Colour.AS_STORED and space == "Gray")
         pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace="GRAY" if grey else "BGR")
     except ValueError as fault:

@@ -32,7 +32,7 @@ class CpuEngine:
             compute_units=self.threads,
         )
         cpu.set_threads(self.threads)
-        threadpool_limits(limits=self.threads)
+        threadpool_limits(limits=1)  # our kernels share the work themselves: kernels/cpu/team.py
 
     def empty(self, shape: Shape, dtype: str = "float32") -> Array:
         """Zeros: a diff that nothing writes must not be garbage."""

@@ -182,9 +182,8 @@ def _check_fields(node: Node, kind: type[Layer]) -> None:
             )
         for field, _ in value.ListFields():
             if field.name not in obeyed | HINTS:
-                rule = f"{group.name}.{field.name} is not supported by cvgg; remove it"
-                where = node.origin.at(group.name, field.name)
-                raise LayerError(_message(node, where, rule), field=field.name)
+                path = f"{group.name}.{field.name}"
+                raise LayerError(f"{path} is not supported by cvgg; remove it", field=path)
 
 
 def _settings(kind: type[Layer]) -> str:

@@ -49,7 +49,10 @@ class Seed:
 
 
 class DummyData(SourceLayer):
-    """Each top has a shape and a filler; random ones are drawn anew for each pass."""
+    """Each top has a shape and a filler; random ones are drawn anew for each pass.
+
+    Tops of one first length are a batch, which may be cut: a part has the numbers of the whole.
+    """
 
     type = "DummyData"
     fields: ClassVar = {
@@ -64,16 +67,16 @@ class DummyData(SourceLayer):
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
         param, names = spec.dummy_data_param, list(spec.top)
         shapes = _spread(_shapes(param), len(names), "shape")
-        whole = [
+        whole = tuple(
             checked(setting.inputs.get(name, shape), name)
             for name, shape in zip(names, shapes, strict=True)
-        ]
-        firsts = {shape[0] if shape else 0 for shape in whole}
+        )
+        firsts = {shape[0] if shape else None for shape in whole}
         self.batch_size = firsts.pop() if len(firsts) == 1 else None
         self._whole = whole
         self.tops = whole
         if setting.images is not None and self.batch_size is not None:
-            self.tops = [(setting.images, *shape[1:]) for shape in whole]
+            self.tops = tuple((setting.images, *shape[1:]) for shape in whole)
         fillers = list(param.data_filler) or [FillerParameter()]  # Caffe: constant 0
         self._fillers = _spread(fillers, len(names), "data_filler")
         self._layers = [hash_name(f"{spec.name}[{i}]") for i in range(len(names))]
@@ -101,6 +104,7 @@ class DummyData(SourceLayer):
                 put(blob.data, values)
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
+        """How many numbers of a top are ignore_label, over the whole batch."""
         return int(np.count_nonzero(self._values(top, own, this) == ignore_label))
 
     def _values(self, number: int, own: Own, this: Pass) -> NDArray[np.float32]:

@@ -76,7 +76,11 @@ def check_gradient(
 
     for probe in probes:
         for at in np.ndindex(probe.values.shape):
-            if probe.kinks and kink is not None and _near(float(probe.values[at]), kink, kink_range):
+            if (
+                probe.kinks
+                and kink is not None
+                and _near(float(probe.values[at]), kink, kink_range)
+            ):
                 continue
             numeric = _slope(objective, probe.values, at, step)
             analytic = float(probe.analytic[at])

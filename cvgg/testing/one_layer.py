@@ -117,9 +117,14 @@ class OneLayer:
             if blob.diff is not None:
                 self.engine.kernels.fill(blob.diff, value=STALE)
         for i, (blob, each) in enumerate(zip(self._tops, diffs, strict=True)):
-            _put(self.engine, blob.diff, each, f"diff of top {i}")
+            if blob.diff is not None:
+                _put(self.engine, blob.diff, each, f"diff of top {i}")
         self.layer.backward(self.engine.kernels, self._tops, down, self._bottoms, self._own)
         return self.bottom_diffs
+
+    def drop_diff(self, top: int) -> None:
+        """Takes the diff off a top, as a net does where no gradient comes to it."""
+        self._tops[top].diff = None
 
     @property
     def propagate_down(self) -> list[bool]:

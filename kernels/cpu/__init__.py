@@ -3,7 +3,6 @@
 Loops are in native.cpp; matrix products are numpy's BLAS. Arrays are float32, C-contiguous, NCHW.
 """
 
-from ._native import set_threads
 from .conv import (
     conv_backward_data,
     conv_backward_weights,
@@ -51,6 +50,7 @@ from .pointwise import (
     split_backward,
 )
 from .pool import pool_ave_backward, pool_ave_forward, pool_max_backward, pool_max_forward
+from .team import set_threads
 from .update import clip_gradients, sgd_update
 
 __all__ = [

@@ -46,9 +46,9 @@ def im2col(
     k: Window,
 ) -> None: ...
 def col2im(
-    cols: NDArray[Any],
     xs: NDArray[Any],
     image: int,
+    cols: NDArray[Any],
     c: int,
     h: int,
     w: int,

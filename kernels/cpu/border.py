@@ -7,7 +7,6 @@ import numpy as np
 
 from ..interface import Array
 
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

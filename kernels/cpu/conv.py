@@ -1,24 +1,100 @@
-"""Convolution: one image at a time is laid out as a matrix (im2col) and multiplied by BLAS."""
+"""Convolution: each image is laid out as a matrix (im2col) and multiplied by BLAS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..interface import Array, Pair
 from . import _native
 from .border import check, need, unwarned
+from .team import TEAM
+
+_PARTS = 4  # sums of the weights' gradient that are made side by side, and then added in order
 
 
-def _out(length: int, size: int, stride: int, pad: int, dilation: int) -> int:
-    return (length + 2 * pad - dilation * (size - 1) - 1) // stride + 1
+@dataclass(frozen=True)
+class _Problem:
+    """Shapes of a convolution, and how its workspace is divided."""
 
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    stride: Pair
+    pad: Pair
+    dilation: Pair
+    group: int
 
-def _plane(x: tuple[int, ...], w: tuple[int, ...], stride: Pair, pad: Pair, dilation: Pair) -> Pair:
-    p, q = (_out(x[2 + i], w[2 + i], stride[i], pad[i], dilation[i]) for i in range(2))
-    return p, q
+    @property
+    def plane(self) -> Pair:
+        p, q = (
+            (self.x[2 + i] + 2 * self.pad[i] - self.dilation[i] * (self.w[2 + i] - 1) - 1)
+            // self.stride[i]
+            + 1
+            for i in range(2)
+        )
+        return p, q
 
+    @property
+    def pointwise(self) -> bool:
+        """The image is its own matrix."""
+        return self.w[2:] == (1, 1) and self.stride == (1, 1) and self.pad == (0, 0)
 
-def _pointwise(w: tuple[int, ...], stride: Pair, pad: Pair) -> bool:
-    """The image is its own matrix."""
-    return w[2:] == (1, 1) and stride == (1, 1) and pad == (0, 0)
+    @property
+    def matrix(self) -> tuple[int, int, int]:
+        """Shape of an image's matrix: (group, c/group r s, p q)."""
+        p, q = self.plane
+        return self.group, self.w[1] * self.w[2] * self.w[3], p * q
+
+    @property
+    def slot(self) -> int:
+        """Elements of one thread's matrix."""
+        return 0 if self.pointwise else int(np.prod(self.matrix))
+
+    @property
+    def slots(self) -> int:
+        return min(TEAM.size, self.x[0])
+
+    @property
+    def weights(self) -> tuple[int, int, int]:
+        """The weights as (group, k/group, c/group r s)."""
+        return self.group, self.w[0] // self.group, self.matrix[1]
+
+    @property
+    def parts(self) -> int:
+        return min(_PARTS, self.x[0])
+
+    def check(
+        self, function: str, x: Array, w: Array, y: Array, b: Array | None, workspace: Array
+    ) -> None:
+        check(function, x=x, w=w, y=y, b=b, workspace=workspace)
+        k, c = self.w[0], self.w[1] * self.group
+        need(
+            function,
+            self.x[1] == c and k % self.group == 0,
+            "w must be (k, c/group, r, s)",
+            x=self.x,
+            w=self.w,
+            group=self.group,
+        )
+        expected = (self.x[0], k, *self.plane)
+        need(function, y.shape == expected, f"y must be {expected}", y=y.shape)
+        if b is not None:
+            need(function, b.shape == (k,), f"b must be ({k},)", b=b.shape)
+        size = self.slots * self.slot + self.parts * int(np.prod(self.w))
+        need(function, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
+
+    def place(self, x: Array, image: int, thread: int, workspace: Array) -> Array:
+        """Where an image's matrix lies: in the thread's slot, or in the image itself."""
+        if self.pointwise:
+            return x[image].reshape(self.matrix)
+        flat = workspace.reshape(-1)
+        return flat[thread * self.slot : (thread + 1) * self.slot].reshape(self.matrix)
+
+    def move(self, function: Callable[..., None], x: Array, image: int, matrix: Array) -> None:
+        """im2col or col2im of one image."""
+        if not self.pointwise:
+            window = _native.Window(*self.w[2:], *self.stride, *self.pad, *self.dilation)
+            function(x, image, matrix, *self.x[1:], *self.plane, window)
 
 
 def conv_workspace(
@@ -30,103 +106,23 @@ def conv_workspace(
     dilation: Pair,
     group: int,
 ) -> int:
-    """The matrix of one image, and a place for one image's part of the weights' gradient."""
-    p, q = _plane(x, w, stride, pad, dilation)
-    columns = 0 if _pointwise(w, stride, pad) else x[1] * w[2] * w[3] * p * q
-    return columns + w[0] * w[1] * w[2] * w[3]
-
-
-def _check(
-    function: str,
-    x: Array,
-    w: Array,
-    y: Array,
-    b: Array | None,
-    stride: Pair,
-    pad: Pair,
-    dilation: Pair,
-    group: int,
-    workspace: Array,
-) -> None:
-    check(function, x=x, w=w, y=y, b=b, workspace=workspace)
-    k, c = w.shape[0], w.shape[1] * group
-    need(
-        function,
-        x.shape[1] == c and k % group == 0,
-        "w must be (k, c/group, r, s)",
-        x=x.shape,
-        w=w.shape,
-        group=group,
-    )
-    expected = (x.shape[0], k, *_plane(x.shape, w.shape, stride, pad, dilation))
-    need(function, y.shape == expected, f"y must be {expected}", y=y.shape)
-    need(function, b is None or b.shape == (k,), f"b must be ({k},)", b=b is not None and b.shape)
-    size = conv_workspace(x.shape, w.shape, stride=stride, pad=pad, dilation=dilation, group=group)
-    need(function, workspace.size >= size, f"workspace must hold {size}", workspace=workspace.size)
-
-
-class _Images:
-    """Images of x as matrices (c r s, p q), one after the other in the same workspace."""
-
-    def __init__(
-        self,
-        x: Array,
-        w: Array,
-        y: Array,
-        stride: Pair,
-        pad: Pair,
-        dilation: Pair,
-        workspace: Array,
-    ) -> None:
-        (_, c, self.h, self.w), (self.p, self.q) = x.shape, y.shape[2:]
-        self.x, self.c = x, c
-        self.rows = c * w.shape[2] * w.shape[3]
-        self.pointwise = _pointwise(w.shape, stride, pad)
-        size = 0 if self.pointwise else self.rows * self.p * self.q
-        self.columns = workspace.reshape(-1)[:size]
-        self.rest = workspace.reshape(-1)[size:]
-        self.window = _native.Window(*w.shape[2:], *stride, *pad, *dilation)
-
-    def matrix(self, image: int) -> Array:
-        if self.pointwise:
-            return self.x[image].reshape(self.rows, self.p * self.q)
-        _native.im2col(
-            self.x, image, self.columns, self.c, self.h, self.w, self.p, self.q, self.window
-        )
-        return self.columns.reshape(self.rows, self.p * self.q)
-
-    def place(self, image: int) -> Array:
-        """Where the gradient of an image's matrix goes."""
-        whole = self.x[image] if self.pointwise else self.columns
-        return whole.reshape(self.rows, self.p * self.q)
-
-    def add_up(self, image: int) -> None:
-        """The gradient of the image from that of its matrix."""
-        if not self.pointwise:
-            _native.col2im(
-                self.columns, self.x, image, self.c, self.h, self.w, self.p, self.q, self.window
-            )
+    """A matrix for each thread, and some sums of the weights' gradient."""
+    problem = _Problem(x, w, stride, pad, dilation, group)
+    return problem.slots * problem.slot + problem.parts * int(np.prod(w))
 
 
 @unwarned
-def _forward(
-    x: Array,
-    w: Array,
-    y: Array,
-    stride: Pair,
-    pad: Pair,
-    dilation: Pair,
-    group: int,
-    workspace: Array,
-) -> None:
-    images = _Images(x, w, y, stride, pad, dilation, workspace)
-    n, k = y.shape[:2]
-    weights = w.reshape(group, k // group, -1)
-    for image in range(n):
-        matrix = images.matrix(image).reshape(group, -1, y.shape[2] * y.shape[3])
-        out = y[image].reshape(group, k // group, -1)
-        for part in range(group):
+def _forward(problem: _Problem, x: Array, w: Array, y: Array, workspace: Array) -> None:
+    weights = w.reshape(problem.weights)
+
+    def work(thread: int, image: int) -> None:
+        matrix = problem.place(x, image, thread, workspace)
+        problem.move(_native.im2col, x, image, matrix)
+        out = y[image].reshape(*problem.weights[:2], -1)
+        for part in range(problem.group):
             np.matmul(weights[part], matrix[part], out=out[part])
+
+    TEAM.share(problem.x[0], work)
 
 
 def conv_forward(
@@ -141,8 +137,9 @@ def conv_forward(
     group: int,
     workspace: Array,
 ) -> None:
-    _check("conv_forward", x, w, y, b, stride, pad, dilation, group, workspace)
-    _forward(x, w, y, stride, pad, dilation, group, workspace)
+    problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
+    problem.check("conv_forward", x, w, y, b, workspace)
+    _forward(problem, x, w, y, workspace)
     _native.bias_relu(y, b, *y.shape[:2], y.shape[2] * y.shape[3], False, 0.0)
 
 
@@ -159,8 +156,9 @@ def conv_relu_forward(
     negative_slope: float,
     workspace: Array,
 ) -> None:
-    _check("conv_relu_forward", x, w, y, b, stride, pad, dilation, group, workspace)
-    _forward(x, w, y, stride, pad, dilation, group, workspace)
+    problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
+    problem.check("conv_relu_forward", x, w, y, b, workspace)
+    _forward(problem, x, w, y, workspace)
     _native.bias_relu(y, b, *y.shape[:2], y.shape[2] * y.shape[3], True, negative_slope)
 
 
@@ -176,16 +174,18 @@ def conv_backward_data(
     group: int,
     workspace: Array,
 ) -> None:
-    _check("conv_backward_data", dx, w, dy, None, stride, pad, dilation, group, workspace)
-    images = _Images(dx, w, dy, stride, pad, dilation, workspace)
-    n, k = dy.shape[:2]
-    weights = w.reshape(group, k // group, -1)
-    for image in range(n):
-        matrix = images.place(image).reshape(group, -1, dy.shape[2] * dy.shape[3])
-        top = dy[image].reshape(group, k // group, -1)
+    problem = _Problem(dx.shape, w.shape, stride, pad, dilation, group)
+    problem.check("conv_backward_data", dx, w, dy, None, workspace)
+    weights = w.reshape(problem.weights)
+
+    def work(thread: int, image: int) -> None:
+        matrix = problem.place(dx, image, thread, workspace)
+        top = dy[image].reshape(*problem.weights[:2], -1)
         for part in range(group):
             np.matmul(weights[part].T, top[part], out=matrix[part])
-        images.add_up(image)
+        problem.move(_native.col2im, dx, image, matrix)
+
+    TEAM.share(problem.x[0], work)
 
 
 @unwarned
@@ -209,13 +209,25 @@ def conv_backward_weights(
         _native.bias_backward(dy, db, n, k, dy.shape[2] * dy.shape[3])
     if dw is None:
         return
-    _check(function, x, dw, dy, None, stride, pad, dilation, group, workspace)
-    images = _Images(x, dw, dy, stride, pad, dilation, workspace)
-    sums = dw.reshape(group, k // group, -1)
-    one = images.rest[: dw.size].reshape(sums.shape)
-    for image in range(n):
-        matrix = images.matrix(image).reshape(group, -1, dy.shape[2] * dy.shape[3])
-        top = dy[image].reshape(group, k // group, -1)
-        for part in range(group):
-            np.matmul(top[part], matrix[part].T, out=one[part])
-        np.add(sums, one, out=sums)
+    problem = _Problem(x.shape, dw.shape, stride, pad, dilation, group)
+    problem.check(function, x, dw, dy, None, workspace)
+    start = problem.slots * problem.slot
+    sums = workspace.reshape(-1)[start:][: problem.parts * dw.size]
+    sums = sums.reshape(problem.parts, *problem.weights)
+
+    def work(thread: int, part: int) -> None:
+        first, last = part * n // problem.parts, (part + 1) * n // problem.parts
+        for image in range(first, last):
+            matrix = problem.place(x, image, thread, workspace)
+            problem.move(_native.im2col, x, image, matrix)
+            top = dy[image].reshape(*problem.weights[:2], -1)
+            for g in range(group):
+                if image == first:
+                    np.matmul(top[g], matrix[g].T, out=sums[part, g])
+                else:
+                    sums[part, g] += top[g] @ matrix[g].T
+
+    TEAM.share(problem.parts, work)
+    whole = dw.reshape(problem.weights)
+    for each in sums:
+        np.add(whole, each, out=whole)

@@ -5,7 +5,9 @@ import numpy as np
 from ..interface import Array
 from . import _native
 from .border import check, need, unwarned
+from .team import TEAM
 
+_PIECES, _LEAST_ROWS = 8, 4  # of the images of a product
 _BLOCK = 1 << 20  # elements of a weight gradient made at once, before it is added
 
 
@@ -26,10 +28,26 @@ def _check(
     need(function, b is None or b.shape == (k,), f"b must be ({k},)", b=b is not None and b.shape)
 
 
+def _rows(rows: int) -> int:
+    """How many pieces `rows` are cut into; depends on the shape alone, so results do too."""
+    return max(1, min(_PIECES, rows // _LEAST_ROWS))
+
+
+def _product(left: Array, right: Array, out: Array) -> None:
+    """out = left right, pieces of its rows side by side."""
+    pieces = _rows(len(left))
+
+    def work(_: int, piece: int) -> None:
+        begin, end = (len(left) * i // pieces for i in (piece, piece + 1))
+        np.matmul(left[begin:end], right, out=out[begin:end])
+
+    TEAM.share(pieces, work)
+
+
 @unwarned
 def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool) -> None:
     _check("fc_forward", x, w, y, b, transpose=transpose)
-    np.matmul(x, w if transpose else w.T, out=y)
+    _product(x, w if transpose else w.T, y)
     if b is not None:
         np.add(y, b, out=y)
 
@@ -37,7 +55,7 @@ def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool
 @unwarned
 def fc_backward_data(w: Array, dy: Array, dx: Array, *, transpose: bool) -> None:
     _check("fc_backward_data", dx, w, dy, None, transpose=transpose)
-    np.matmul(dy, w.T if transpose else w, out=dx)
+    _product(dy, w.T if transpose else w, dx)
 
 
 @unwarned
@@ -53,8 +71,12 @@ def fc_backward_weights(
     _check("fc_backward_weights", x, dw, dy, None, transpose=transpose)
     left, right = (x, dy) if transpose else (dy, x)
     rows = max(1, _BLOCK // dw.shape[1])
-    block = np.empty((min(rows, dw.shape[0]), dw.shape[1]), dtype=np.float32)
-    for start in range(0, dw.shape[0], rows):
-        part = dw[start : start + rows]
-        np.matmul(left[:, start : start + rows].T, right, out=block[: len(part)])
-        np.add(part, block[: len(part)], out=part)
+    blocks = np.empty((TEAM.size, min(rows, len(dw)), dw.shape[1]), dtype=np.float32)
+
+    def work(thread: int, block: int) -> None:
+        part = dw[block * rows : (block + 1) * rows]
+        product = blocks[thread, : len(part)]
+        np.matmul(left[:, block * rows : (block + 1) * rows].T, right, out=product)
+        np.add(part, product, out=part)
+
+    TEAM.share(-(-len(dw) // rows), work)

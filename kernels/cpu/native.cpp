@@ -50,7 +50,7 @@ double sum_chunks(Size count, F f) {
   return sum;
 }
 
-// ---- convolution
+// ---- convolution: one image a call; the Python side gives images to threads
 
 struct Window {
   Size r, s, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
@@ -68,7 +68,6 @@ void im2col(const Floats& xs, Size image, Floats& cols, Size c, Size h, Size w, 
   const float* x = in(xs) + image * c * h * w;
   float* col = out(cols);
   py::gil_scoped_release release;
-#pragma omp parallel for schedule(static)
   for (Size row = 0; row < c * k.r * k.s; ++row) {
     const Size j = row % k.s, i = row / k.s % k.r, channel = row / (k.s * k.r);
     const Size left = j * k.dilation_w - k.pad_w;
@@ -94,11 +93,10 @@ void im2col(const Floats& xs, Size image, Floats& cols, Size c, Size h, Size w, 
 }
 
 // col (c*r*s, p*q) -> x (c,h,w), assigned: the sum of all places of col that read it
-void col2im(const Floats& cols, Floats& xs, Size image, Size c, Size h, Size w, Size p, Size q, const Window& k) {
+void col2im(Floats& xs, Size image, const Floats& cols, Size c, Size h, Size w, Size p, Size q, const Window& k) {
   const float* col = in(cols);
   float* x = out(xs) + image * c * h * w;
   py::gil_scoped_release release;
-#pragma omp parallel for schedule(static)
   for (Size channel = 0; channel < c; ++channel) {
     float* plane = x + channel * h * w;
     std::fill(plane, plane + h * w, 0.0f);

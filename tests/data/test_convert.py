@@ -442,7 +442,7 @@ def test_the_command_takes_each_option(
 ) -> None:
     (tmp_path / "list.txt").write_text("c/1.jpg 7\na/0.jpg 3\n")
     options = {
-        "short": ("--resize-short", 6, "--gray", "--encoding", "raw"),
+        "short": ("--short-side", 6, "--gray", "--encoding", "raw"),
         "warp": ("--resize-width", 4, "--resize-height", 5, "--resize-filter", "caffe"),
     }
     for name, words in options.items():
@@ -464,7 +464,7 @@ def test_the_command_takes_each_option(
 def test_sizes_that_contradict_each_other_are_wrong_usage(tmp_path: Path, folder: Path) -> None:
     for words, rule in (
         (("--resize-width", 4), "go together"),
-        (("--resize-short", 4, "--resize-width", 4, "--resize-height", 4), "cannot go with"),
+        (("--short-side", 4, "--resize-width", 4, "--resize-height", 4), "cannot go with"),
     ):
         with pytest.raises(UsageError, match=rule):
             run(convert_imagenet, "convert-imagenet", folder, tmp_path / "db", *words)

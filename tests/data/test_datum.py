@@ -50,10 +50,11 @@ def test_floats_are_read_packed_or_not() -> None:
 def test_a_run_of_floats_ends_where_another_tag_begins() -> None:
     # 0x35353535 is made of the floats' own tag.
     values = np.array([0x35353535] * 3, np.uint32).view(np.float32)
-    record = message(float_data=values.tolist()) + b"\x38\x01"
+    record = message(float_data=values.tolist()) + b"\x38\x01\x22\x05abcde"
     datum = read_datum(record, "a")
     np.testing.assert_array_equal(datum.float_data, values)
     assert datum.encoded
+    assert datum.data == b"abcde"
 
 
 def test_bytes_win_over_floats() -> None:

@@ -145,3 +145,10 @@ def test_resize_sets_both_sides_and_averages_where_it_shrinks() -> None:
     # Antialiased: every pixel is a mean over columns of 0 and 100, never one of them alone.
     np.testing.assert_allclose(image[0].astype(int), 50, atol=15)
     np.testing.assert_allclose(image[1].astype(int), 25, atol=8)
+
+
+def test_pixels_of_thirty_two_bits_are_refused() -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.full((H, W), 70_000, np.int32)).save(out, "TIFF")
+    with pytest.raises(DataError, match=r"a\.tif: pixels of 32 bits"):
+        decode(out.getvalue(), "a.tif")

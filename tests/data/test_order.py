@@ -19,6 +19,12 @@ def test_an_epoch_has_every_record_once_and_its_own_order() -> None:
     assert tuple(epochs[0]) != tuple(range(50))
 
 
+def test_every_order_occurs() -> None:
+    # 24 orders: one that is as likely as the others is missing from 400 epochs with 4e-8.
+    epochs = Shuffled(4, layer="data", seed=7).records(np.arange(1600)).reshape(400, 4)
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 24
+
+
 def test_a_position_has_its_record_whatever_was_asked_before() -> None:
     whole = Shuffled(9, layer="data", seed=7).records(np.arange(90))
     order = Shuffled(9, layer="data", seed=7)

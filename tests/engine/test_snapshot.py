@@ -155,9 +155,9 @@ def database_net(folder: Path) -> str:
     if not path.exists():
         write_images(path, numbered(7, (2, 8, 8)))
     return (
-        f'layer {{ name: "data" type: "Data" top: "data" top: "label" data_param {{ source: "{path}"'
-        " batch_size: 3 backend: LMDB shuffle: true } transform_param { crop_size: 6 mirror: true "
-        "scale: 0.01 } }" + LAYERS
+        'layer { name: "data" type: "Data" top: "data" top: "label" '
+        f'data_param {{ source: "{path}" batch_size: 3 backend: LMDB shuffle: true }} '
+        "transform_param { crop_size: 6 mirror: true scale: 0.01 } }" + LAYERS
     )
 
 

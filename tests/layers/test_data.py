@@ -15,6 +15,8 @@ from cvgg.blob import Blob
 from cvgg.data.datum import Datum, datum_bytes
 from cvgg.data.transform import Cropper, draw
 from cvgg.errors import DataError, LayerError, MissingInputError, ShapeError
+from cvgg.kernels import cpu
+from cvgg.kernels.interface import Kernels
 from cvgg.layers.base import Layer, Own, Pass, Setting, SourceLayer
 from cvgg.layers.data import Data
 from cvgg.layers.dummy_data import DummyData
@@ -27,34 +29,7 @@ IMAGES = numbered(COUNT, SHAPE)
 GOOD = 'data_param { source: "a" batch_size: 4 backend: LMDB }'
 
 
-class Naive:
-    """What the layers call of a backend, as loops in float64."""
-
-    @staticmethod
-    def transform_forward(
-        x: NDArray[Any],
-        place: NDArray[np.int32],
-        mean: NDArray[np.float32] | None,
-        y: NDArray[np.float32],
-        *,
-        scale: float,
-    ) -> None:
-        n, c, h, w = x.shape
-        for i, k, p, q in np.ndindex(n, c, h, w):
-            row, column, mirror = place[i]
-            taken = 0.0
-            if mean is not None:
-                whole = mean.shape[1:] != (1, 1)
-                taken = float(mean[k, row + p, column + q] if whole else mean[k, 0, 0])
-            at = w - 1 - q if mirror else q
-            y[i, k, p, at] = (float(x[i, k, p, q]) - taken) * scale
-
-    @staticmethod
-    def fill(x: NDArray[np.float32], *, value: float) -> None:
-        x[...] = value
-
-
-KERNELS: Any = Naive()
+KERNELS: Kernels = cpu
 
 
 def spec(text: str, *tops: str) -> LayerParameter:
@@ -458,6 +433,31 @@ def test_dummy_data_is_drawn_anew_for_each_pass_and_the_same_for_the_same() -> N
         assert (first[top] != other[top]).mean() > 0.99
     seeds = load(layer, batch(0, draw=3), own_of(layer, seed=SEED + 1))
     assert (first[0] != seeds[0]).mean() > 0.99
+
+
+def test_dummy_data_brings_a_part_of_the_batch_to_each_micro_batch() -> None:
+    text = """dummy_data_param { shape { dim: 5 dim: 3 } shape { dim: 5 }
+      data_filler { type: "gaussian" } data_filler { type: "constant" value: 4 } }"""
+    layer = DummyData(spec(text), [], Setting(TRAIN))
+    part = DummyData(spec(text), [], Setting(TRAIN, images=2))
+    assert layer.batch_size == part.batch_size == 5
+    assert part.tops == ((2, 3), (2,))
+    images, _ = load(layer, batch(0, images=5, draw=9))
+    cut, labels = load(part, batch(0, first=3, images=2, draw=9))
+    np.testing.assert_array_equal(cut, images[3:])
+    np.testing.assert_array_equal(labels, [4, 4])
+    assert part.ignored(own_of(part), batch(0, images=2), 1, 4) == 5
+    assert part.ignored(own_of(part), batch(0, images=2), 1, 3) == 0
+
+
+@pytest.mark.parametrize("second", ["dim: 4", ""])
+def test_tops_of_a_dummy_data_with_other_first_lengths_are_no_batch(second: str) -> None:
+    text = f"dummy_data_param {{ shape {{ dim: 5 dim: 3 }} shape {{ {second} }} }}"
+    layer = DummyData(spec(text), [], Setting(TRAIN, images=2))
+    assert layer.batch_size is None
+    assert layer.tops[0] == (5, 3)
+    scalar = DummyData(spec("dummy_data_param { shape { } }", "a"), [], Setting(TRAIN))
+    assert scalar.batch_size is None
 
 
 def test_two_tops_of_a_dummy_data_differ() -> None:

@@ -47,7 +47,7 @@ def test_each_pass_and_each_layer_drops_others(engine: Engine) -> None:
     first = kept(dropout(), 3)
     np.testing.assert_array_equal(first, kept(dropout(), 3))
     assert np.any(first != kept(dropout(), 4))
-    assert np.any(first != kept(dropout().replace("drop", "drop2"), 3))
+    assert np.any(first != kept(dropout().replace('"drop"', '"drop2"'), 3))
 
 
 def test_a_part_of_the_batch_drops_what_the_whole_batch_would(engine: Engine) -> None:

@@ -59,7 +59,7 @@ def test_its_top_is_not_to_be_changed_in_place() -> None:
 
 
 def test_an_even_local_size_has_no_centre() -> None:
-    with pytest.raises(LayerError, match="local_size must be odd, .* is 4"):
+    with pytest.raises(LayerError, match=r"local_size must be odd, .* is 4"):
         OneLayer(lrn("local_size: 4"), [X])
 
 
@@ -69,5 +69,5 @@ def test_k_is_refused_within_a_channel_where_caffe_ignores_it() -> None:
 
 
 def test_a_bottom_without_height_and_width_is_refused() -> None:
-    with pytest.raises(ShapeError, match="must have 4 axes .* has 2 7"):
+    with pytest.raises(ShapeError, match=r"must have 4 axes .* has 2 7"):
         OneLayer(lrn(""), [X[:, :, 0, 0]])

@@ -103,5 +103,5 @@ def test_stochastic_pooling_is_refused_at_its_place() -> None:
 
 
 def test_a_bottom_without_height_and_width_is_refused() -> None:
-    with pytest.raises(ShapeError, match="must have 4 axes .* has 2 3"):
+    with pytest.raises(ShapeError, match=r"must have 4 axes .* has 2 3"):
         OneLayer(pooling("kernel_size: 2"), [np.zeros((2, 3))])

@@ -24,9 +24,8 @@ def test_softmax_is_normalised_along_its_axis(settings: str, axis: int, engine: 
 
 def test_large_scores_do_not_overflow(engine: Engine) -> None:
     (y,) = OneLayer(softmax(), [[[1000.0, 999.0, -1000.0]]], engine=engine).forward()
-    assert np.all(y == 1)  # axis 1 has length 1 here
-    (y,) = OneLayer(softmax("axis: 2"), [[[1000.0, 999.0, -1000.0]]], engine=engine).forward()
-    np.testing.assert_allclose(y[0, 0], [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0], rtol=1e-5)
+    expected = [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1)), 0]
+    np.testing.assert_allclose(y[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [1, 2, -1])

@@ -1,0 +1,109 @@
+"""How an image file becomes the input of a net: resized, its centre cut out, less a mean, scaled.
+
+The order is Caffe's: (pixels - mean) * scale, channels B G R. Source: data_transformer.cpp.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvgg.data.convert import short_side
+from cvgg.data.files import read_regular
+from cvgg.data.images import Colour, decode, resize
+from cvgg.data.transform import read_mean
+from cvgg.errors import DataError, LayerError, MissingInputError, UsageError
+from cvgg.netdef.caffe_pb2 import TransformationParameter
+
+if TYPE_CHECKING:
+    from cvgg.net import Net
+
+log = logging.getLogger("cvgg")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """shape: (c,h,w) of the net's input. short_side: pixels of the shorter side before the cut;
+    None: the image is made as small as fills the input. mean: (c,h,w) or (c,1,1)."""
+
+    shape: tuple[int, int, int]
+    short_side: int | None
+    mean: NDArray[np.float32] | None
+    scale: float
+
+    def __call__(self, file: str) -> NDArray[np.float32]:
+        """The input (c,h,w). Raises DataError that names the file."""
+        c, h, w = self.shape
+        pixels = decode(read_regular(file), file, Colour.GREY if c == 1 else Colour.COLOUR)
+        pixels = resize(pixels, *self.size(*pixels.shape[1:]))
+        values: NDArray[np.float32] = centre(pixels, h, w).astype(np.float32)
+        if self.mean is not None:
+            values -= self.mean
+        values *= np.float32(self.scale)
+        return values
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width before the cut, for an image of this height and width."""
+        _, h, w = self.shape
+        if self.short_side is not None:
+            return short_side(self.short_side)(height, width)
+        if h * width > w * height:  # the height decides
+            return h, max(w, width * h // height)
+        return max(h, height * w // width), w
+
+
+def centre(image: NDArray[Any], h: int, w: int) -> NDArray[Any]:
+    """The middle h x w pixels of an image (c,H,W), as Caffe's TEST phase cuts."""
+    row, column = (image.shape[1] - h) // 2, (image.shape[2] - w) // 2
+    return image[:, row : row + h, column : column + w]
+
+
+def prepare_for(net: "Net", args: argparse.Namespace) -> Preparation:
+    """What --mean, --mean-file, --scale and --short-side ask for. Raises UsageError, DataError or
+    MissingInputError if they do not fit the net."""
+    if len(net.inputs) != 1:
+        raise UsageError(
+            f"{args.model}: predict needs a deploy net with one Input blob; this one has "
+            f"{', '.join(net.inputs) or 'none'}"
+        )
+    shape = net.plan.blobs[net.plan.names[net.inputs[0]]].shape
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise UsageError(
+            f"{args.model}: predict needs an input of images with 1 or 3 channels; "
+            f"{net.inputs[0]!r} has the shape {' '.join(map(str, shape))}"
+        )
+    _, c, h, w = shape
+    if args.short_side is not None and args.short_side < max(h, w):
+        raise UsageError(f"--short-side {args.short_side}: the net's input has {h} x {w} pixels")
+    if args.mean is None and args.mean_file is None:
+        log.warning(
+            "No --mean and no --mean-file: pixels from 0 to 255 go in as they are. A net that was "
+            "trained with a mean goes wrong without it (VGG: --mean 103.939,116.779,123.68)"
+        )
+    return Preparation((c, h, w), args.short_side, _mean(args, (c, h, w)), args.scale)
+
+
+def _mean(args: argparse.Namespace, shape: tuple[int, int, int]) -> NDArray[np.float32] | None:
+    """What is taken off: (c,1,1), or the centre (c,h,w) of a mean image."""
+    c, h, w = shape
+    if args.mean is not None:
+        if len(args.mean) not in (1, c):
+            raise UsageError(f"--mean: {len(args.mean)} numbers for {c} channels; give 1 or {c}")
+        return np.resize(np.array(args.mean, np.float32), c).reshape(c, 1, 1)
+    if args.mean_file is None:
+        return None
+    try:
+        mean = read_mean(TransformationParameter(mean_file=args.mean_file), c)
+    except LayerError as fault:
+        raise DataError(str(fault)) from fault
+    if mean is None:
+        raise MissingInputError(f"--mean-file {args.mean_file}: no such file")
+    if mean.shape[1] < h or mean.shape[2] < w:
+        raise DataError(
+            f"{args.mean_file}: a mean image of {mean.shape[1]} x {mean.shape[2]} pixels is "
+            f"smaller than the net's input, {h} x {w}"
+        )
+    return centre(mean, h, w)

@@ -1,0 +1,49 @@
+"""The threads of the CPU backend: one product per thread, instead of many threads in one product.
+
+BLAS libraries share a small product among threads that spin while they wait: on a busy machine that
+costs more than the product. So BLAS gets one thread (the engine sees to it) and whole images are
+given to threads."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from . import _native
+
+
+class Team:
+    """`size` threads that share the items of a loop."""
+
+    def __init__(self) -> None:
+        self.size = 1
+        self._pool: ThreadPoolExecutor | None = None
+
+    def resize(self, size: int) -> None:
+        """From now on `size` threads, also for the loops of the C++ module."""
+        if size != self.size:
+            if self._pool is not None:
+                self._pool.shutdown()
+            self.size = size
+            self._pool = ThreadPoolExecutor(size, "cvgg-kernels") if size > 1 else None
+        _native.set_threads(size)
+
+    def share(self, items: int, work: Callable[[int, int], None]) -> None:
+        """Calls work(thread, item) for every item; which thread has which changes no result."""
+        if self._pool is None or items < 2:
+            for item in range(items):
+                work(0, item)
+            return
+
+        def run(thread: int) -> None:
+            for item in range(thread, items, self.size):
+                work(thread, item)
+
+        for each in [self._pool.submit(run, thread) for thread in range(min(self.size, items))]:
+            each.result()
+
+
+TEAM = Team()
+
+
+def set_threads(count: int) -> None:
+    """Threads of every kernel from now on."""
+    TEAM.resize(count)
