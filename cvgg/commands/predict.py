@@ -155,7 +155,7 @@ def _input_shape(net: "Net") -> tuple[int, ...]:
 
 
 def _classify(
-    net: "Net", files: Sequence[str], preparation: Preparation, output: str
+    net: "Net", files: Sequence[str], preparation: "Preparation", output: str
 ) -> Iterator[tuple[str, "NDArray[Any]"]]:
     """(file, value of each class), as many images at a time as the net's input takes. Images that
     cannot be read are logged and left out."""

@@ -7,7 +7,7 @@ so that forward and backward hold no `if phase`. A layer object may serve severa
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from cvgg.blob import Blob
 from cvgg.errors import LayerError
@@ -122,6 +122,15 @@ class Layer(ABC):
         """Assigns the diff of every bottom with propagate_down, adds to the diff of every param
         that has one."""
         raise LayerError(f"{self.type} has no backward")
+
+
+class Opened(Protocol):
+    """What a source layer holds open while a net lives."""
+
+    waited_s: float  # seconds that passes have waited for it so far
+
+    def close(self) -> None:
+        """Ends its threads."""
 
 
 class SourceLayer(Layer):

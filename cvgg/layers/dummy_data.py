@@ -43,6 +43,7 @@ class Seed:
     """The feed of a DummyData: all that its numbers come from."""
 
     value: int
+    waited_s: float = 0.0
 
     def close(self) -> None:
         """Nothing is open."""

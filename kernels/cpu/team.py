@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from . import _native
+from .border import unwarned
 
 
 class Team:
@@ -33,6 +34,7 @@ class Team:
                 work(0, item)
             return
 
+        @unwarned  # what numpy warns of is a thread's own affair
         def run(thread: int) -> None:
             for item in range(thread, items, self.size):
                 work(thread, item)
