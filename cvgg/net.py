@@ -63,7 +63,7 @@ class Net:
         self.seed = secrets.randbits(63) if seed is None else seed
         self._backward, self._keep, self._memory = backward, keep, memory
         self._histories = histories
-        self._arena = trained._arena if trained else Arena(self.engine)
+        self._arena: Arena = trained._arena if trained else Arena(self.engine)
         self._state: Array = self.engine.empty((State.SLOTS,), "int64")
         self._lasting: dict[tuple[str, str, Shape], Array] = {}
         self._bindings: OrderedDict[tuple[tuple[str, Shape], ...], dict[int, Binding]] = (
@@ -77,7 +77,7 @@ class Net:
         cut_now = cut(self.plan, self._plan, memory)
         self._feeds = self._open_feeds()
         owner = trained._params if trained else None
-        self._params = Params(self.plan, self.engine, gradients=backward, owner=owner)
+        self._params: Params = Params(self.plan, self.engine, gradients=backward, owner=owner)
         self._params.initialise(self.engine, self.seed)
         self._cuts[self._key] = cut_now
         if weights is not None:

@@ -18,7 +18,8 @@ def dummy_data(batch: int, *, channels: int = 2, side: int = 6, classes: int = 3
     layer {{ name: "data" type: "DummyData" top: "data" top: "label"
       dummy_data_param {{
         shape {{ dim: {batch} dim: {channels} dim: {side} dim: {side} }} shape {{ dim: {batch} }}
-        data_filler {{ type: "gaussian" std: 1 }} data_filler {{ type: "constant" value: {classes - 2} }} }} }}
+        data_filler {{ type: "gaussian" std: 1 }}
+        data_filler {{ type: "constant" value: {classes - 2} }} }} }}
     """
 
 
@@ -34,7 +35,8 @@ def conv(name: str, bottom: str, outputs: int, *, more: str = "") -> str:
     return f"""
     layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" {more}
       convolution_param {{ num_output: {outputs} kernel_size: 3 pad: 1
-        weight_filler {{ type: "gaussian" std: 0.3 }} bias_filler {{ type: "constant" value: 0.1 }} }} }}
+        weight_filler {{ type: "gaussian" std: 0.3 }}
+        bias_filler {{ type: "constant" value: 0.1 }} }} }}
     """
 
 
@@ -52,7 +54,8 @@ def pool(name: str, bottom: str) -> str:
 def fc(name: str, bottom: str, outputs: int, *, more: str = "") -> str:
     return f"""
     layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" {more}
-      inner_product_param {{ num_output: {outputs} weight_filler {{ type: "gaussian" std: 0.2 }} }} }}
+      inner_product_param {{ num_output: {outputs}
+        weight_filler {{ type: "gaussian" std: 0.2 }} }} }}
     """
 
 

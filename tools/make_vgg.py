@@ -1,4 +1,4 @@
-"""Writes prototxt/train_val_X.prototxt, deploy_X.prototxt and solver_X.prototxt: the VGG nets.
+"""Writes prototxt/train_val_X.prototxt, deploy_X.prototxt and solver_X.prototxt: `make prototxt`.
 
 X is A, A-LRN, B, C, D or E: the columns of table 1 in Simonyan and Zisserman, arXiv 1409.1556.
 Layer names are those of the released VGG_ILSVRC_16_layers and VGG_ILSVRC_19_layers."""

@@ -119,7 +119,7 @@ def _row(node: Node, layer: Layer, params: int) -> Row:
     spec = type(node.spec)()
     spec.CopyFrom(node.spec)
     for field in ("bottom", "top", "include", "exclude", "phase"):
-        spec.ClearField(field)  # type: ignore[arg-type]
+        spec.ClearField(field)
     key = (spec.SerializeToString(deterministic=True), *(shape[1:] for shape in shapes))
     shared = bool(layer.params) and not params
     tops = dict(zip(node.tops, shapes, strict=True))

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -160,13 +161,13 @@ def _run(
     kernels = engine.kernels
     for i, call in enumerate(binding.calls):
         layer, arrays = call.step.layer, (call.bottoms, call.tops, call.own)
-        forward[i] += _timed(engine, lambda f=layer.forward, a=arrays: f(kernels, *a))
+        forward[i] += _timed(engine, partial(layer.forward, kernels, *arrays))
     binding.fill_diffs(engine)
     for i, call in reversed(list(enumerate(binding.calls))):
         if call.step.backward:
             layer = call.step.layer
-            arguments = (call.tops, call.step.propagate_down, call.bottoms, call.own)
-            backward[i] += _timed(engine, lambda f=layer.backward, a=arguments: f(kernels, *a))
+            taken = (call.tops, call.step.propagate_down, call.bottoms, call.own)
+            backward[i] += _timed(engine, partial(layer.backward, kernels, *taken))
 
 
 def _timed(engine: "Engine", call: Callable[[], None]) -> float:

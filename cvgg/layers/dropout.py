@@ -31,7 +31,7 @@ class Dropout(Layer):
                 field="dropout_ratio",
             )
         self._name = hash_name(spec.name)
-        self._drops = setting.phase == TRAIN and self._ratio > 0
+        self._drops = setting.phase == TRAIN
         self.tops = [bottoms[0]]
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:

@@ -87,7 +87,7 @@ def find_nets(solver: SolverDef) -> Nets:
     """The nets that the solver names or holds: Caffe's rules (solver.cpp, InitTrainNet,
     InitTestNets)."""
     s, origin = solver.message, solver.origin
-    held = [f for f in ("net", "net_param", "train_net", "train_net_param") if s.HasField(f)]  # type: ignore[arg-type]
+    held = [f for f in ("net", "net_param", "train_net", "train_net_param") if s.HasField(f)]
     if len(held) != 1:
         raise PrototxtError(
             f"{origin}: a solver needs one of net, net_param, train_net, train_net_param; "

@@ -4,31 +4,11 @@ from numpy.typing import NDArray
 
 class Window:
     def __init__(
-        self,
-        r: int,
-        s: int,
-        stride_h: int,
-        stride_w: int,
-        pad_h: int,
-        pad_w: int,
-        dilation_h: int,
-        dilation_w: int,
-    ) -> None: ...
+        self, *lengths: int
+    ) -> None: ...  # r s stride_h stride_w pad_h pad_w dilation_h dilation_w
 
 class Pooling:
-    def __init__(
-        self,
-        h: int,
-        w: int,
-        p: int,
-        q: int,
-        r: int,
-        s: int,
-        stride_h: int,
-        stride_w: int,
-        pad_h: int,
-        pad_w: int,
-    ) -> None: ...
+    def __init__(self, *lengths: int) -> None: ...  # h w p q r s stride_h stride_w pad_h pad_w
 
 class Images:
     def __init__(self, n: int, c: int, h: int, w: int, mean_h: int, mean_w: int) -> None: ...

@@ -111,6 +111,12 @@ def conv_workspace(
     return problem.slots * problem.slot + problem.parts * int(np.prod(w))
 
 
+def _flat(y: Array) -> tuple[int, int, int]:
+    """y as (n, k, p q)."""
+    n, k, p, q = y.shape
+    return n, k, p * q
+
+
 @unwarned
 def _forward(problem: _Problem, x: Array, w: Array, y: Array, workspace: Array) -> None:
     weights = w.reshape(problem.weights)
@@ -140,7 +146,7 @@ def conv_forward(
     problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
     problem.check("conv_forward", x, w, y, b, workspace)
     _forward(problem, x, w, y, workspace)
-    _native.bias_relu(y, b, *y.shape[:2], y.shape[2] * y.shape[3], False, 0.0)
+    _native.bias_relu(y, b, *_flat(y), False, 0.0)
 
 
 def conv_relu_forward(
@@ -159,7 +165,7 @@ def conv_relu_forward(
     problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
     problem.check("conv_relu_forward", x, w, y, b, workspace)
     _forward(problem, x, w, y, workspace)
-    _native.bias_relu(y, b, *y.shape[:2], y.shape[2] * y.shape[3], True, negative_slope)
+    _native.bias_relu(y, b, *_flat(y), True, negative_slope)
 
 
 @unwarned

@@ -65,7 +65,7 @@ def fc_backward_weights(
     check("fc_backward_weights", x=x, dy=dy, dw=dw, db=db)
     if db is not None:
         need("fc_backward_weights", db.shape == dy.shape[1:], "db must be (k,)", db=db.shape)
-        _native.bias_backward(dy, db, *dy.shape, 1)
+        _native.bias_backward(dy, db, len(dy), dy.shape[1], 1)
     if dw is None:
         return
     _check("fc_backward_weights", x, dw, dy, None, transpose=transpose)

@@ -40,7 +40,9 @@ def softmax_loss_forward(
     _check("softmax_loss_forward", x, label)
     check("softmax_loss_forward", loss=loss, count=count)
     _native.softmax_forward(x, prob, *x.shape)
-    total = _native.loss_sum(prob, label, *x.shape, ignore_label is not None, ignore_label or 0)
+    outer, c, inner = x.shape
+    ignoring = ignore_label is not None
+    total = _native.loss_sum(prob, label, outer, c, inner, ignoring, ignore_label or 0)
     loss[0] = total / float(count[0])
 
 
@@ -51,7 +53,8 @@ def softmax_loss_backward(
     _check("softmax_loss_backward", prob, label)
     factor = float(dloss[0]) / float(count[0])
     ignoring = ignore_label is not None
-    _native.loss_backward(prob, label, dx, *prob.shape, ignoring, ignore_label or 0, factor)
+    outer, c, inner = prob.shape
+    _native.loss_backward(prob, label, dx, outer, c, inner, ignoring, ignore_label or 0, factor)
 
 
 def _right(
@@ -62,7 +65,8 @@ def _right(
     need(function, 1 <= top_k <= x.shape[1], "top_k must be 1 to c", top_k=top_k, c=x.shape[1])
     right = np.empty(label.shape, dtype=np.float32)
     ignoring = ignore_label is not None
-    _native.rank_labels(x, label, right, *x.shape, top_k, ignoring, ignore_label or 0)
+    outer, c, inner = x.shape
+    _native.rank_labels(x, label, right, outer, c, inner, top_k, ignoring, ignore_label or 0)
     return right
 
 

@@ -8,8 +8,9 @@ from .border import check, need, same, unwarned
 
 
 def _check(function: str, x: Array, **of_channels: Array | None) -> None:
-    check(function, x=x, **of_channels)
+    check(function, x=x)
     for name, array in of_channels.items():
+        check(function, **{name: array})  # type: ignore[arg-type]
         need(
             function,
             x.ndim == 3 and (array is None or array.shape == (x.shape[1],)),

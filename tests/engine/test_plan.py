@@ -1,7 +1,7 @@
 """Decisions of the plan: fusion, in-place, gradients, memory, params. No array is made here."""
 
 import pytest
-from nets import VGG, TEST, accuracy, conv, dummy_data, fc, images, loss, planned, pool, relu
+from nets import TEST, VGG, accuracy, conv, dummy_data, fc, images, loss, planned, pool, relu
 
 from cvgg.errors import GraphError, ShapeError, UnavailableError
 from cvgg.plan import Plan

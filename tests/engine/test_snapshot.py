@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cvgg.data.files import write_whole
 from cvgg.errors import DataError, MissingInputError
 from cvgg.netdef.caffe_pb2 import ExactState, SolverState
 from cvgg.netdef.caffemodel import ModelBlob, read_state, state_bytes
+from cvgg.solver import Action
 from cvgg.weights import to_array, to_blob
 
 LAYERS = (
@@ -80,7 +82,7 @@ def test_snapshot_after_train_false_writes_nothing(tmp_path: Path) -> None:
 
 def test_an_action_asks_for_a_snapshot_and_training_goes_on(tmp_path: Path) -> None:
     trained = solver(tmp_path)
-    answers = iter(["", "snapshot", ""])
+    answers: Iterator[Action] = iter(("", "snapshot", ""))
     trained.action = lambda: next(answers)
     trained.step(3)
     assert files(tmp_path) == ["vgg_iter_2.caffemodel", "vgg_iter_2.solverstate"]
@@ -278,7 +280,7 @@ def write_state(
 def history_of(shapes: Sequence[tuple[int, ...]]) -> list[ModelBlob]:
     """Blobs whose values all differ."""
     return [
-        to_blob((np.arange(np.prod(shape), dtype=np.float32) + i) / 64, shape)
+        to_blob(np.arange(i, i + math.prod(shape)).astype(np.float32) / 64, shape)
         for i, shape in enumerate(shapes)
     ]
 

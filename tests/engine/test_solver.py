@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from cvgg.errors import (
 from cvgg.lr_policy import Plateau, learning_rate
 from cvgg.net import Net
 from cvgg.netdef.prototxt import read_solver
+from cvgg.solver import Action
 
 # Every multiplier differs, so that none can stand in for another; fc2's bias is not learned.
 NET = (
@@ -322,7 +323,7 @@ def test_the_shown_loss_is_the_mean_over_iter_size() -> None:
 # ---- stopping
 def test_an_action_stops_after_the_update_that_it_came_with() -> None:
     trained = solver("max_iter: 9")
-    answers = iter(["", "", "stop"])
+    answers: Iterator[Action] = iter(("", "", "stop"))
     trained.action = lambda: next(answers)
     assert trained.solve() == "stop"
     assert trained.iter == 3

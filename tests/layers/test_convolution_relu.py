@@ -40,7 +40,7 @@ def test_fused_forward_and_backward_are_those_of_the_two_layers(
 
 @pytest.mark.parametrize("slope", [0.25, -0.5])
 def test_gradients_of_the_fused_layer(slope: float, engine: Engine) -> None:
-    # Weights of 1/16 and a bias of +-1 keep all sums away from relu's kink.
+    # Small weights and biases of 1 or more keep all sums away from relu's kink.
     w, bias = W / 100, np.array([1.0, -1.0, 1.5, -1.5])
     check_gradient(CONV + relu(slope), [X[:1]], params=[w, bias], engine=engine)
 

@@ -11,6 +11,7 @@ from cvgg.layers.base import Layer, Setting
 from cvgg.layers.convolution_relu import ConvolutionReLU
 from cvgg.layers.relu import ReLU
 from cvgg.netdef.caffe_pb2 import LayerParameter
+from cvgg.netdef.caffemodel import V1_TYPES
 from cvgg.netdef.graph import build
 from cvgg.netdef.prototxt import read_net
 
@@ -34,6 +35,7 @@ def test_every_layer_of_vgg_alexnet_googlenet_and_resnet_is_there() -> None:
       Softmax SoftmaxWithLoss Accuracy Concat Eltwise BatchNorm Scale Flatten Split"""
     assert set(needed.split()) <= set(TYPES)
     assert set(TYPES) <= KNOWN
+    assert set(V1_TYPES.values()) - {"None"} <= KNOWN
     assert all(kind.type == word for word, kind in TYPES.items())
 
 

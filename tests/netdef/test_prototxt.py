@@ -94,8 +94,8 @@ def test_an_error_shows_the_line_and_a_caret_that_keeps_tabs() -> None:
 
 
 def test_an_error_shows_part_of_a_long_line_and_nothing_that_a_terminal_obeys() -> None:
-    _, line, caret = error(f'name: "{"x" * 300}\x1b[31m" nme: 1 \n')
-    assert len(line) <= 100
+    _, line, caret = error(f'name: "{"x" * 300}\x1b[31m" nme: 1 {"# " * 300}\n')
+    assert len(line) == 99  # 100 characters less a blank at the end
     assert line.index("nme") == caret.index("^")
     assert "\x1b" not in line
 
@@ -121,7 +121,8 @@ def test_the_origin_without_a_line_is_the_path() -> None:
          "1:36: dim is a whole number from -9223372036854775808 to 9223372036854775807, not 1e3"),
         ("layer { convolution_param { num_output: -3 } }",
          "1:41: num_output is a whole number from 0 to 4294967295, not -3"),
-        ("layer { loss_weight: 1.2.3 }", "1:22: loss_weight is a number, not 1.2.3"),
+        ("layer { loss_weight: 1.2.3 loss_weight: 4 }",
+         "1:22: loss_weight is a number, not 1.2.3"),
         ('name: "\\xff" \n', '1:7: name has an escape that gives no UTF-8 text: "\\xff"'),
         ("layer { include: TRAIN }", "1:18: include is a block: write include { ... }"),
         ("layer { name { } }", "1:9: name is text in quotes, not a block"),
