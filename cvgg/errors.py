@@ -2,7 +2,7 @@
 kind.
 
 A message is one line: where, the rule, the values, then what to do. The command line prints it
-without a traceback. The codes are those of sysexits.h where it has one. """
+without a traceback. The codes are those of sysexits.h where it has one."""
 
 
 class Error(Exception):
@@ -27,7 +27,7 @@ class LayerError(DataError):
     """A layer's settings or shapes break a rule.
 
     Raised inside a layer as LayerError(rule, field="kernel_size"); layers.infer puts file, line and
-    layer name in front. """
+    layer name in front."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)

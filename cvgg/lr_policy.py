@@ -2,7 +2,7 @@
 
 `iter` counts finished updates. Source of the formulae: Caffe's sgd_solver.cpp. "plateau" is ours:
 what the VGG paper did by hand ("decreased by a factor of 10 when the validation set accuracy
-stopped improving"). """
+stopped improving")."""
 
 import math
 from collections.abc import Callable

@@ -33,8 +33,8 @@ def to_blob(values: NDArray[np.float32], shape: Sequence[int]) -> ModelBlob:
 def load(path: str | PathLike[str], params: Mapping[str, Sequence[Blob]], engine: Engine) -> None:
     """Copies what `path` holds for layers of these names; says which layers found nothing.
 
-    Raises DataError if no layer matches and ShapeError, before anything is changed, if a layer's blobs do not fit.
-    """
+    Raises DataError if no layer matches and ShapeError, before anything is changed, if a layer's
+    blobs do not fit."""
     stored = {layer.name: layer for layer in read_model(path) if layer.blobs}
     known = {name: stored[name] for name in params if name in stored}
     if not known:

@@ -120,7 +120,7 @@ def _dims(shape: Span) -> Iterator[int]:
     """The dims of a BlobShape, packed or one by one."""
     for field in shape.fields():
         if field.number == 1:
-            yield from [field.value] if field.wire == wire.VARINT else field.content.varints()
+            yield from field.content.varints()
 
 
 def _joined(first: Data, more: memoryview) -> Data:

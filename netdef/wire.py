@@ -51,7 +51,7 @@ class Span:
             position = end
 
     def varints(self) -> Iterator[int]:
-        """The numbers of a packed field, unsigned."""
+        """The numbers of a packed field, or the one of a VARINT; unsigned."""
         position = self.start
         while position < self.end:
             value, position = self._varint(position)
@@ -74,7 +74,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: `value` of a VARINT, `content` of the others; `whole` has the tag too."""
+    """One field: `content` without and `whole` with tag and length; `value` of a VARINT."""
 
     number: int
     wire: int

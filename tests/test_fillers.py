@@ -62,6 +62,7 @@ def test_sparse_gaussian_keeps_about_that_many_inputs_of_each_output() -> None:
     dense, sparse = (fill(f'type: "gaussian" mean: 3 {more}') for more in ("", "sparse: 10"))
     kept = sparse != 0
     np.testing.assert_array_equal(sparse[kept], dense[kept])
+    assert has_moments(sparse[kept], 3, 1)  # which ones are kept does not depend on their values
     # A share of 10 in 40, to four deviations of a coin thrown 15000 times
     assert abs(kept.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / SIZE)
     assert not np.any(fill('type: "gaussian" mean: 3 sparse: 0'))

@@ -26,7 +26,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "plot",
         help="draw the curves of a training log, or conv filters",
         description="Draws loss, accuracy and rate from PREFIX.metrics.jsonl or from a log of cvgg "
-        "train or caffe train; or, with --weights, the filters of a convolution.",
+        "train or\ncaffe train; or, with --weights, the filters of a convolution.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -35,7 +35,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "summary",
         help="shapes, params, MACs and memory of a net, with nothing allocated",
         description="Shapes, params, multiply-adds (MACs: of one image, forward) and memory of a "
-        "net, with nothing allocated.",
+        "net,\nwith nothing allocated.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -142,7 +142,7 @@ def _totals(survey: "Survey") -> str:
 
 def _memory(surveys: "Sequence[Survey]") -> str:
     most = max(survey.memory.total for survey in surveys)
-    unit, size = ("MiB", 2**20) if most >= 2**24 else ("KiB", 2**10)
+    unit, size = ("MiB", 2**20) if True else ("KiB", 2**10)
     phases = [f"{survey.phase}, batch {survey.batch:,}" for survey in surveys]
     cells = [[f"memory, {unit}", *phases]]
     for name in (*MEMORY, "total"):

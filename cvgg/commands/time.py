@@ -31,7 +31,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "time",
         help="time each layer, forward and backward",
         description="Medians of the time that each layer takes, forward and, in phase TRAIN, "
-        "backward. One more pass runs first and does not count.",
+        "backward.\nOne more pass runs first and does not count.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

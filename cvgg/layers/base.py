@@ -85,7 +85,9 @@ class Layer(ABC):
     shares_data: ClassVar[bool] = False  # its tops are views of bottom 0's data (Split, Flatten)
     shares_diff: ClassVar[bool] = False  # and of its diff (Flatten)
     may_be_in_place: bool = False  # its top may lie where its bottom lay
-    reads_top: bool = False  # backward reads the values of its tops: nothing may be done to them in place
+    reads_top: bool = (
+        False  # backward reads the values of its tops: nothing may be done to them in place
+    )
 
     tops: Sequence[Shape]
     params: Sequence[ParamDef] = ()

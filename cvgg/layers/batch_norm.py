@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from cvgg.errors import LayerError
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import Around, around, shaped
+from cvgg.layers.axes import around, shaped
 from cvgg.layers.base import Blobs, Buffer, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import TEST, FillerParameter, LayerParameter
 from cvgg.netdef.params import param_defs
@@ -37,7 +37,7 @@ class BatchNorm(Layer):
         self._fraction, self._eps = param.moving_average_fraction, param.eps
         written = param.HasField("use_global_stats")
         self._global = param.use_global_stats if written else setting.phase == TEST
-        self._form = _form(shape)
+        self._form = around(shape, 1)  # of one axis only: one channel
         channels = self._form[1]
         self.couples_images = self.reads_top = not self._global
         self.tops = [shape]
@@ -75,8 +75,3 @@ class BatchNorm(Layer):
             kernels.batch_norm_test_backward(std, dy, dx)
         else:
             kernels.batch_norm_train_backward(shaped(top[0].data, *self._form), std, dy, dx)
-
-
-def _form(shape: Shape) -> Around:
-    """(n, channels, pixels); a blob of one axis has one channel."""
-    return around(shape, 1) if len(shape) > 1 else around((*shape, 1), 1)

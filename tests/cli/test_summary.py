@@ -60,7 +60,8 @@ def layer(phase: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_params_and_macs_are_those_counted_by_hand(cvgg: Shell, tmp_path: Path) -> None:
     text = """
-    layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 5 dim: 4 dim: 9 dim: 8 } } }
+    layer { name: "in" type: "Input" top: "x"
+      input_param { shape { dim: 5 dim: 4 dim: 9 dim: 8 } } }
     layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param {
       num_output: 6 kernel_h: 3 kernel_w: 2 stride: 2 group: 2 } }
     layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" inner_product_param {
@@ -123,7 +124,19 @@ def test_a_layer_that_both_phases_have_is_listed_once(cvgg: Shell, net: str) -> 
     assert rows[0][2:] == ["TRAIN", "7", "x", "2", "x", "6", "x", "6,", "7"]
     assert rows[1][2:] == ["TEST", "4", "x", "2", "x", "6", "x", "6,", "4"]
     assert rows[names.index("accuracy")][2] == "TEST"
-    assert rows[names.index("conv2")] == ["conv2", "Convolution", "7", "x", "5", "x", "3", "x", "3", "185", "1,620"]
+    assert rows[names.index("conv2")] == [
+        "conv2",
+        "Convolution",
+        "7",
+        "x",
+        "5",
+        "x",
+        "3",
+        "x",
+        "3",
+        "185",
+        "1,620",
+    ]
 
 
 def test_splits_are_not_listed(cvgg: Shell, net: str) -> None:

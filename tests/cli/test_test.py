@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shell import Shell
 
 from cvgg import Net
+from cvgg.data.datum import Datum, datum_bytes
 
 CLASSES = 3
 
@@ -38,8 +39,8 @@ class Trial:
         self.labels = [label % CLASSES for label in range(6)]
         records = {}
         for i, (image, label) in enumerate(zip(self.images, self.labels, strict=True)):
-            datum = databases.Datum(2, 3, 4, image.tobytes(), label)
-            records[b"%08d" % i] = databases.datum_bytes(datum)
+            datum = Datum(2, 3, 4, image.tobytes(), label)
+            records[b"%08d" % i] = datum_bytes(datum)
         source = databases.write_lmdb(folder / "lmdb", records)
         self.model, self.weights = folder / "net.prototxt", folder / "net.caffemodel"
         self.model.write_text(net_text(source))
@@ -92,7 +93,15 @@ def test_the_log_has_the_lines_of_caffe_test(cvgg: Shell, trial: Trial) -> None:
     assert float(last[2]) == pytest.approx(3 * loss, rel=1e-5)
     assert re.fullmatch(r"accuracy = [\d.]+", texts[-2])
     assert texts[-3] == f"Loss: {last[2]}"
-    assert done.out.splitlines()[0].split() == ["output", "mean", "of", "2", "batches,", "4", "images"]
+    assert done.out.splitlines()[0].split() == [
+        "output",
+        "mean",
+        "of",
+        "2",
+        "batches,",
+        "4",
+        "images",
+    ]
     assert done.out.splitlines()[-1].split() == ["loss", last[1]]
 
 

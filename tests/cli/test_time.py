@@ -14,7 +14,9 @@ from cvgg.engine.cpu import CpuEngine
 from cvgg.kernels import cpu
 from cvgg.net import Net
 
-TEXT = nets.dummy_data(5) + nets.conv("conv", "data", 4) + nets.fc("fc", "conv", 3) + nets.loss("fc")
+TEXT = (
+    nets.dummy_data(5) + nets.conv("conv", "data", 4) + nets.fc("fc", "conv", 3) + nets.loss("fc")
+)
 LAYERS = ["data", "conv", "fc", "loss"]
 
 

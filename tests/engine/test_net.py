@@ -151,6 +151,38 @@ def test_accuracy_of_micro_batches_is_that_of_the_whole_batch() -> None:
     )
 
 
+BRANCHES = (
+    conv("conv1", "data", 4)
+    + relu("relu1", "conv1")
+    + """
+    layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" lrn_param { alpha: 1 k: 2 } }
+    layer { name: "pool1" type: "Pooling" bottom: "norm1" top: "pool1"
+      pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+    """
+    + conv("left", "pool1", 3)
+    + conv("right", "pool1", 3)
+    + """
+    layer { name: "product" type: "Eltwise" bottom: "left" bottom: "right" top: "product"
+      eltwise_param { operation: PROD } }
+    layer { name: "both" type: "Concat" bottom: "product" bottom: "left" top: "both" }
+    layer { name: "flat" type: "Flatten" bottom: "both" top: "flat" }
+    """
+    + relu("relu2", "flat")
+    + fc("fc4", "flat", 3)
+)
+
+
+@pytest.mark.parametrize("middle", [VGG, BRANCHES], ids=["chain", "branches"])
+def test_reusing_memory_changes_no_bit(middle: str) -> None:
+    text = dummy_data(3) + middle + loss("fc4")
+    reused, kept = (Net(text, phase=0, keep=keep, seed=4) for keep in (False, True))
+    assert reused.plan.memory.blobs < kept.plan.memory.blobs
+    ours, theirs = gradients(reused), gradients(kept)
+    for name, values in theirs.items():
+        assert np.abs(values).max() > 0, name
+        np.testing.assert_array_equal(ours[name], values, err_msg=name)
+
+
 def test_offsets_are_where_each_pass_starts() -> None:
     assert offsets((3, 4, 4)) == (0, 3, 7)
 

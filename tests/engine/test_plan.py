@@ -135,45 +135,6 @@ def test_a_gradient_into_labels_is_an_error() -> None:
         planned(text)
 
 
-def overlaps(plan: Plan) -> list[tuple[str, str]]:
-    """Pairs of live arrays that lie on each other at a moment when both are needed: there must be
-    none.
-
-    Written from the steps alone: at each moment, what a step of the future reads and a step of the
-    past wrote."""
-    steps = len(plan.steps)
-    touched: dict[tuple[str, int, int], list[int]] = {}
-    for i, each in enumerate(plan.steps):
-        times = [i, 2 * steps - 1 - i] if each.backward else [i]
-        for number in {*each.bottoms, *each.tops}:
-            data = plan.blobs[number].data
-            touched.setdefault(("data", data.offset, data.bytes), []).extend(times)
-        for slot in each.buffers.values():
-            if slot.offset is not None:
-                touched.setdefault(("buffer", slot.offset, slot.bytes), []).extend(times)
-        if each.backward:
-            for number in {
-                *each.tops,
-                *(b for b, d in zip(each.bottoms, each.propagate_down) if d),
-            }:
-                diff = plan.blobs[number].diff
-                if diff is not None:
-                    touched.setdefault(("diff", diff.offset, diff.bytes), []).append(times[-1])
-    found = []
-    arrays = sorted(touched.items())
-    for i, ((kind, start, size), times) in enumerate(arrays):
-        for (other, begin, length), when in arrays[i + 1 :]:
-            apart = start + size <= begin or begin + length <= start
-            if not apart and min(times) <= max(when) and min(when) <= max(times):
-                if not (kind == other and start == begin and not set(times).isdisjoint(when)):
-                    found.append(((kind, start, times), (other, begin, when)))
-    return found
-
-
-def test_arrays_that_are_needed_at_the_same_time_never_overlap() -> None:
-    assert overlaps(planned(NET)) == []
-
-
 def test_memory_is_reused_unless_every_blob_is_kept() -> None:
     reused, kept = planned(NET), planned(NET, keep=True)
     assert reused.memory.blobs < kept.memory.blobs

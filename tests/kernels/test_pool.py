@@ -1,117 +1,132 @@
-"""Pooling against a loop over every window; the caller's p and q, with windows that hang over."""
+"""Pooling: Caffe's windows, divisors and ties."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 import reference
-from closeness import assert_close
-from numpy.typing import NDArray
 
 from cvgg.kernels.interface import Kernels, Pair
 
-from .conftest import Call
-
 RANDOM = np.random.default_rng(2)
-LARGEST = np.finfo(np.float32).max
-# h w, p q, window, stride, pad
+LOWEST = -np.finfo(np.float32).max
+
+
+@dataclass(frozen=True)
+class Case:
+    """Pooling of a plane to `out` rows and columns."""
+
+    plane: Pair
+    out: Pair
+    window: Pair
+    stride: Pair
+    pad: Pair = (0, 0)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("window", "stride", "pad")}
+
+
 CASES = {
-    "2x2 stride 2": ((6, 8), (3, 4), (2, 2), (2, 2), (0, 0)),
-    "2x2 stride 2, odd": ((7, 5), (4, 3), (2, 2), (2, 2), (0, 0)),
-    "overlapping": ((7, 5), (3, 2), (3, 3), (2, 2), (0, 0)),
-    "overlapping, hanging over": ((6, 4), (3, 2), (3, 3), (2, 2), (0, 0)),
-    "padded": ((5, 4), (4, 3), (3, 2), (2, 2), (2, 1)),
-    "different by axis": ((7, 6), (3, 6), (3, 2), (2, 1), (0, 1)),
-    "gaps": ((8, 7), (3, 2), (2, 2), (3, 4), (0, 0)),
-    "global": ((4, 3), (1, 1), (4, 3), (1, 1), (0, 0)),
+    # Last windows hang over the edge by 2 rows and 1 column.
+    "ceil": Case((8, 6), (3, 3), (4, 3), (3, 2)),
+    # Windows begin in the padding, end in it, and would go beyond it.
+    "pad": Case((5, 8), (3, 5), (4, 3), (3, 2), (2, 1)),
+    "gaps": Case((9, 7), (3, 2), (2, 1), (4, 5)),
+    "whole plane": Case((3, 4), (1, 1), (3, 4), (1, 1)),
 }
 
 
-def random(*shape: int) -> NDArray[np.float32]:
-    return RANDOM.standard_normal(shape).astype(np.float32)
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def case(request: pytest.FixtureRequest) -> Case:
+    result: Case = request.param
+    return result
 
 
-class Problem:
-    """Arrays of one case."""
-
-    def __init__(self, case: str) -> None:
-        hw, pq, window, stride, pad = CASES[case]
-        self.x, self.dx = random(2, 3, *hw), random(2, 3, *hw)
-        self.y, self.dy = random(2, 3, *pq), random(2, 3, *pq)
-        self.argmax = np.full((2, 3, *pq), 99, np.int32)
-        self.numbers: dict[str, Pair] = {"window": window, "stride": stride, "pad": pad}
-        self.cells = window[0] * window[1]
+def draw(*shape: int) -> reference.Array:
+    """Numbers in (-1, 1)."""
+    return RANDOM.uniform(-1, 1, shape).astype(np.float32)
 
 
-@pytest.fixture(params=CASES)
-def problem(request: pytest.FixtureRequest) -> Problem:
-    return Problem(request.param)
+def tops(*shape: int) -> tuple[reference.Array, reference.Array]:
+    """y and argmax, full of what must be replaced."""
+    return np.full(shape, 7, np.float32), np.full(shape, 7, np.int32)
 
 
-def test_max_forward(problem: Problem, kernels: Kernels, call: Call) -> None:
-    it = problem
-    call(kernels.pool_max_forward, it.x, it.y, it.argmax, **it.numbers)
-    y, argmax = reference.pool_max(it.x, it.y.shape, **it.numbers)
-    np.testing.assert_array_equal(it.y, y)
-    np.testing.assert_array_equal(it.argmax, argmax)
+def test_max_pool_keeps_the_largest_and_its_place(case: Case, kernels: Kernels) -> None:
+    x = draw(2, 3, *case.plane) - 2  # below 0: padding taken for 0 would win
+    y, argmax = tops(2, 3, *case.out)
+    kernels.pool_max_forward(x, y, argmax, **case.said)
+    expected, places = reference.pool_max(x, case.out, **case.said)
+    np.testing.assert_array_equal(y, expected)  # nothing is computed: exact
+    np.testing.assert_array_equal(argmax, places)
 
 
-def test_max_backward(problem: Problem, kernels: Kernels, call: Call) -> None:
-    it = problem
-    _, argmax = reference.pool_max(it.x, it.y.shape, **it.numbers)
-    call(kernels.pool_max_backward, it.dy, argmax, it.dx)
-    expected = reference.pool_max_backward(it.dy, argmax, it.x.shape)
-    assert_close(it.dx, expected, roundings=it.cells)
+def pool_row(row: list[float], kernels: Kernels) -> tuple[list[float], list[int]]:
+    """Max pooling of one row by windows of 2 and stride 2."""
+    x, (y, argmax) = np.array(row, np.float32).reshape(1, 1, 1, -1), tops(1, 1, 1, len(row) // 2)
+    kernels.pool_max_forward(x, y, argmax, window=(1, 2), stride=(1, 2), pad=(0, 0))
+    return y.ravel().tolist(), argmax.ravel().tolist()
 
 
-def test_ave_forward(problem: Problem, kernels: Kernels, call: Call) -> None:
-    it = problem
-    call(kernels.pool_ave_forward, it.x, it.y, **it.numbers)
-    expected = reference.pool_ave(it.x, it.y.shape, **it.numbers)
-    assert_close(it.y, expected, roundings=it.cells + 1)
+def test_the_first_of_equals_wins(kernels: Kernels) -> None:
+    assert pool_row([3, 3, -0.0, 0.0], kernels) == ([3, 0], [0, 2])
 
 
-def test_ave_backward(problem: Problem, kernels: Kernels, call: Call) -> None:
-    it = problem
-    call(kernels.pool_ave_backward, it.dy, it.dx, **it.numbers)
-    expected = reference.pool_ave_backward(it.dy, it.x.shape, **it.numbers)
-    assert_close(it.dx, expected, roundings=it.cells + 1)
+def test_nan_and_minus_infinity_never_win(kernels: Kernels) -> None:
+    values, places = pool_row([np.nan, -5, np.nan, np.nan, -np.inf, -np.inf], kernels)
+    assert values == [-5, LOWEST, LOWEST]
+    assert places == [1, -1, -1]
 
 
-def max_of(
-    kernels: Kernels, call: Call, rows: list[list[float]], *, window: Pair, pad: Pair = (0, 0)
-) -> tuple[list[list[float]], list[list[int]]]:
-    """y and argmax of one plane, stride 1."""
-    x = np.array(rows, np.float32)[None, None]
-    shape = tuple(x.shape[2 + i] + 2 * pad[i] - window[i] + 1 for i in range(2))
-    y, argmax = np.zeros((1, 1, *shape), np.float32), np.zeros((1, 1, *shape), np.int32)
-    call(kernels.pool_max_forward, x, y, argmax, window=window, stride=(1, 1), pad=pad)
-    return y[0, 0].tolist(), argmax[0, 0].tolist()
+def test_a_max_window_that_lies_in_the_padding_is_empty(kernels: Kernels) -> None:
+    x, (y, argmax) = draw(1, 1, 2, 2), tops(1, 1, 2, 2)
+    kernels.pool_max_forward(x, y, argmax, window=(1, 1), stride=(2, 2), pad=(1, 1))
+    assert argmax.ravel().tolist() == [-1, -1, -1, 3]
+    assert y.ravel().tolist() == [LOWEST, LOWEST, LOWEST, x[0, 0, 1, 1]]
 
 
-def test_the_first_of_equal_maxima_wins(kernels: Kernels, call: Call) -> None:
-    y, argmax = max_of(kernels, call, [[1, 5, 2], [5, 5, 0]], window=(2, 2))
-    assert (y, argmax) == ([[5, 5]], [[1, 1]])
+def test_max_pool_backward_adds_up_at_the_winners(case: Case, kernels: Kernels) -> None:
+    x, dy = draw(2, 3, *case.plane), draw(2, 3, *case.out)
+    _, argmax = reference.pool_max(x, case.out, **case.said)
+    dx, expected = np.full(x.shape, 7, np.float32), np.zeros((2, 3, case.plane[0] * case.plane[1]))
+    for at in reference.places(dy.shape):
+        expected[(*at[:2], argmax[at])] += dy[at]
+    kernels.pool_max_backward(dy, argmax.astype(np.int32), dx)
+    # No more than 4 windows (2 by 2) share a cell: 4 float32 additions of sums below 4.
+    np.testing.assert_allclose(dx, expected.reshape(x.shape), rtol=0, atol=4 * 4 * 2.0**-24)
 
 
-def test_padding_is_no_zero(kernels: Kernels, call: Call) -> None:
-    y, argmax = max_of(kernels, call, [[-3, -2]], window=(1, 2), pad=(0, 1))
-    assert (y, argmax) == ([[-3, -2, -2]], [[0, 1, 1]])
+def test_max_pool_backward_gives_nothing_to_an_empty_window(kernels: Kernels) -> None:
+    argmax = np.array([-1, 2, -1, 2], np.int32).reshape(1, 1, 1, 4)
+    dy = np.array([5, 1, 7, 2], np.float32).reshape(1, 1, 1, 4)
+    dx = np.full((1, 1, 1, 3), 9, np.float32)
+    kernels.pool_max_backward(dy, argmax, dx)
+    assert dx.ravel().tolist() == [0, 0, 3]
 
 
-def test_nan_never_wins(kernels: Kernels, call: Call) -> None:
-    nan = float("nan")
-    y, argmax = max_of(kernels, call, [[nan, 1, nan, nan, 2]], window=(1, 2))
-    assert (y, argmax) == ([[1, 1, -LARGEST, 2]], [[1, 1, -1, 4]])
-
-
-def test_a_window_with_nothing_above_the_smallest_float_has_no_place(
-    kernels: Kernels, call: Call
+def test_average_pool_divides_by_the_window_cut_at_the_padding(
+    case: Case, kernels: Kernels
 ) -> None:
-    infinity = float("inf")
-    y, argmax = max_of(kernels, call, [[-infinity, -LARGEST, infinity]], window=(1, 2))
-    assert (y, argmax) == ([[-LARGEST, infinity]], [[-1, 2]])
+    x, y = draw(2, 3, *case.plane), np.full((2, 3, *case.out), 7, np.float32)
+    kernels.pool_ave_forward(x, y, **case.said)
+    expected = reference.pool_ave(x, case.out, **case.said)
+    # Up to 12 cells of at most 1 added in float32, then divided.
+    np.testing.assert_allclose(y, expected, rtol=2.0**-23, atol=12 * 12 * 2.0**-24)
 
 
-def test_the_diff_of_a_window_without_a_place_goes_nowhere(kernels: Kernels, call: Call) -> None:
-    dy, dx = np.array([[[[3, 4]]]], np.float32), np.full((1, 1, 1, 3), 7, np.float32)
-    call(kernels.pool_max_backward, dy, np.array([[[[-1, 2]]]], np.int32), dx)
-    assert dx.reshape(-1).tolist() == [0, 0, 4]
+def test_average_pool_of_ones_shows_the_divisors(kernels: Kernels) -> None:
+    """2 of 3 cells, all 3, and 1 of the 2 that are left where the window is cut at h + pad = 5."""
+    x, (y, _) = np.ones((1, 1, 4, 1), np.float32), tops(1, 1, 3, 1)
+    kernels.pool_ave_forward(x, y, window=(3, 1), stride=(2, 1), pad=(1, 0))
+    np.testing.assert_allclose(y.ravel(), [2 / 3, 1, 0.5], rtol=2.0**-23)  # one division
+
+
+def test_average_pool_backward_is_the_gradient(case: Case, kernels: Kernels) -> None:
+    dy, dx = draw(2, 3, *case.out), np.full((2, 3, *case.plane), 7, np.float32)
+    kernels.pool_ave_backward(dy, dx, **case.said)
+    x = np.zeros(dx.shape)
+    expected = reference.gradient(lambda x: reference.pool_ave(x, case.out, **case.said), x, dy)
+    # No more than 4 windows share a cell, as above; the gradient's own error is 1e-9.
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=4 * 4 * 2.0**-24)

@@ -55,6 +55,8 @@ def test_the_other_axes_must_be_equal() -> None:
         OneLayer(concat(), parts(0))
     with pytest.raises(ShapeError, match=r"'b' has 2 3\n"):
         OneLayer(concat(bottoms="ab"), [np.zeros((2, 3, 4)), np.zeros((2, 3))])
+    with pytest.raises(ShapeError, match=r"'b' has 2\n"):
+        OneLayer(concat(bottoms="ab"), [np.zeros((2, 3)), np.zeros(2)])
 
 
 def test_the_old_and_the_new_name_of_the_axis_exclude_each_other() -> None:
