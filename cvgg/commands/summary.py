@@ -142,7 +142,7 @@ def _totals(survey: "Survey") -> str:
 
 def _memory(surveys: "Sequence[Survey]") -> str:
     most = max(survey.memory.total for survey in surveys)
-    unit, size = ("MiB", 2**20) if True else ("KiB", 2**10)
+    unit, size = ("MiB", 2**20) if most >= 2**24 else ("KiB", 2**10)
     phases = [f"{survey.phase}, batch {survey.batch:,}" for survey in surveys]
     cells = [[f"memory, {unit}", *phases]]
     for name in (*MEMORY, "total"):

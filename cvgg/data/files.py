@@ -60,9 +60,10 @@ def read_regular(path: str | os.PathLike[str], *, where: str = "") -> bytes:
         raise MissingInputError(f"{shown}: no such file (in {os.getcwd()})") from fault
     except (OSError, ValueError) as fault:  # ValueError: a NUL in the name
         raise MissingInputError(f"{shown}: cannot be opened: {fault}") from fault
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{shown}: not a regular file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DataError(f"{shown}: not a regular file")
         try:
             return file.read()
         except OSError as fault:

@@ -12,7 +12,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def unwarned(function: F) -> F:
     """numpy says nothing of infinities and NaN inside: a net that diverges is found by its loss."""
-    quiet: Callable[[F], F] = np.errstate(over="ignore", invalid="ignore", under="ignore")
+    quiet: Callable[[F], F] = np.errstate(all="ignore")
     return quiet(function)
 
 

@@ -67,6 +67,7 @@ class _Problem:
         self, function: str, x: Array, w: Array, y: Array, b: Array | None, workspace: Array
     ) -> None:
         check(function, x=x, w=w, y=y, b=b, workspace=workspace)
+        need(function, len(self.x) == len(self.w) == 4, "4 axes", x=self.x, w=self.w)
         k, c = self.w[0], self.w[1] * self.group
         need(
             function,
@@ -209,6 +210,7 @@ def conv_backward_weights(
 ) -> None:
     function = "conv_backward_weights"
     check(function, x=x, dy=dy, dw=dw, db=db, workspace=workspace)
+    need(function, dy.ndim == 4, "dy must be (n, k, p, q)", dy=dy.shape)
     n, k = dy.shape[:2]
     if db is not None:
         need(function, db.shape == (k,), f"db must be ({k},)", db=db.shape)

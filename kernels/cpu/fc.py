@@ -15,6 +15,7 @@ def _check(
     function: str, x: Array, w: Array, y: Array, b: Array | None, *, transpose: bool
 ) -> None:
     check(function, x=x, w=w, y=y, b=b)
+    need(function, w.ndim == 2, "w must have 2 axes", w=w.shape)
     c, k = w.shape if transpose else w.shape[::-1]
     need(
         function,
@@ -63,6 +64,7 @@ def fc_backward_weights(
     x: Array, dy: Array, dw: Array | None, db: Array | None, *, transpose: bool
 ) -> None:
     check("fc_backward_weights", x=x, dy=dy, dw=dw, db=db)
+    need("fc_backward_weights", dy.ndim == 2, "dy must be (n, k)", dy=dy.shape)
     if db is not None:
         need("fc_backward_weights", db.shape == dy.shape[1:], "db must be (k,)", db=db.shape)
         _native.bias_backward(dy, db, len(dy), dy.shape[1], 1)

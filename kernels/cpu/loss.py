@@ -9,11 +9,13 @@ from .border import check, need, same, unwarned
 
 def softmax_forward(x: Array, y: Array) -> None:
     same("softmax_forward", x=x, y=y)
+    need("softmax_forward", x.ndim == 3, "x must be (outer, c, inner)", x=x.shape)
     _native.softmax_forward(x, y, *x.shape)
 
 
 def softmax_backward(y: Array, dy: Array, dx: Array) -> None:
     same("softmax_backward", y=y, dy=dy, dx=dx)
+    need("softmax_backward", y.ndim == 3, "y must be (outer, c, inner)", y=y.shape)
     _native.softmax_backward(y, dy, dx, *y.shape)
 
 

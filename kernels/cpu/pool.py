@@ -36,7 +36,13 @@ def pool_max_backward(dy: Array, argmax: Array, dx: Array) -> None:
     check(function, dy=dy, dx=dx)
     check(function, dtype="int32", argmax=argmax)
     need(function, argmax.shape == dy.shape, "argmax must have dy's shape", argmax=argmax.shape)
-    need(function, dx.shape[:2] == dy.shape[:2], "n and c must agree", dx=dx.shape, dy=dy.shape)
+    need(
+        function,
+        dx.ndim == dy.ndim == 4 and dx.shape[:2] == dy.shape[:2],
+        "dx and dy must be (n, c, h, w) and (n, c, p, q)",
+        dx=dx.shape,
+        dy=dy.shape,
+    )
     plane, out = dx.shape[2] * dx.shape[3], dy.shape[2] * dy.shape[3]
     _native.pool_max_backward(dy, argmax, dx, dx.shape[0] * dx.shape[1], plane, out)
 

@@ -110,3 +110,8 @@ def test_read_regular_names_what_is_missing_and_where_it_was_asked_for(
 ) -> None:
     with pytest.raises(MissingInputError, match=f"list:3: .*{name}: (no such|cannot)"):
         read_regular(f"{tmp_path}/{name}", where="list:3")
+
+
+def test_a_folder_in_place_of_a_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a regular file"):
+        read_regular(tmp_path)

@@ -200,14 +200,25 @@ def test_solve_from_a_snapshot_trains_the_rest(tmp_path: Path) -> None:
 
 
 def test_the_same_solver_can_go_back_to_its_own_snapshot(tmp_path: Path) -> None:
-    trained = solver(tmp_path)
+    trained = solver(tmp_path, "average_loss: 4 display: 1")
     trained.step(2)
     state = trained.snapshot()
-    trained.step(2)
+    shown = losses(trained, 2)
     there = md5_of_weights(trained)
     trained.restore(state)
-    trained.step(2)
+    assert losses(trained, 2) == shown  # those of the way that was given up are forgotten
     assert md5_of_weights(trained) == there
+
+
+def test_the_data_goes_on_where_the_state_says_even_with_another_iter_size(
+    tmp_path: Path,
+) -> None:
+    first = solver(tmp_path, "iter_size: 3")
+    first.step(2)
+    second = solver(tmp_path)
+    second.restore(first.snapshot())
+    second.step(1)
+    assert read_state(second.snapshot())[0].cvgg.batch == 7
 
 
 WATCHED = """
@@ -306,6 +317,15 @@ def test_a_state_of_caffe_brings_iteration_weights_and_history(
             if (name, i) == ("fc2", 1):
                 moved = np.zeros_like(moved)  # lr_mult 0: not learned, whatever the file says
             np.testing.assert_array_equal(blob.data, before[name][i] - moved)
+
+
+def test_after_a_state_of_caffe_the_data_goes_on_where_caffe_would_have_been(
+    tmp_path: Path,
+) -> None:
+    path = write_state(tmp_path, solver(tmp_path), history_of(SHAPES))
+    trained = solver(tmp_path, "iter_size: 3")
+    trained.restore(path)
+    assert read_state(trained.snapshot())[0].cvgg.batch == 21  # iteration 7
 
 
 def test_a_history_of_another_net_is_refused_and_nothing_changes(tmp_path: Path) -> None:

@@ -187,10 +187,10 @@ def test_a_policy_gives_the_rate_of_its_formula(text: str, rates: dict[int, floa
 
 def test_plateau_drops_after_patience_tests_without_a_new_best_and_so_many_times_only() -> None:
     plateau = Plateau()
-    values = [3, 5, 5, 4, 6, 6, 1, 1, 2, 0, 0]
+    values = [3, 5, 5, 4, 4, 6, 6, 1, 1, 2, 0, 0]
     drops = [plateau.watch(value, patience=2, most=2) for value in values]
-    # After a drop the count starts anew; the third time it is not allowed.
-    assert [i for i, drop in enumerate(drops) if drop] == [3, 6]
+    # After a drop the count starts anew, so place 4 is no drop; a third one is not allowed.
+    assert [i for i, drop in enumerate(drops) if drop] == [3, 7]
     assert (plateau.best, plateau.drops) == (6, 2)
 
 
@@ -265,6 +265,8 @@ def test_every_test_net_has_its_own_state_and_test_iter() -> None:
     first, second = trained.test()
     assert list(first) == ["loss"]
     assert list(second) == ["accuracy", "loss"]
+    # The same weights and data, but one batch against the mean of two.
+    assert float(first["loss"]) != float(second["loss"])
 
 
 # ---- log

@@ -41,9 +41,7 @@ def test_lrn_across_divides_by_the_squares_of_its_neighbours(
 
 
 @pytest.mark.parametrize("beta", BETAS)
-@pytest.mark.parametrize(
-    ("size", "k", "alpha"), [(3, 1.0, 1.0), (5, 2.0, 0.5), (15, 1.5, 2.0)]
-)
+@pytest.mark.parametrize(("size", "k", "alpha"), [(3, 1.0, 1.0), (5, 2.0, 0.5), (15, 1.5, 2.0)])
 def test_lrn_across_backward_is_the_gradient(
     size: int, k: float, alpha: float, beta: float, kernels: Kernels
 ) -> None:
@@ -51,9 +49,7 @@ def test_lrn_across_backward_is_the_gradient(
     kept = reference.lrn_across(x.astype(np.float64), size, alpha, beta, k)
     y, scale = (each.astype(np.float32) for each in kept)
     kernels.lrn_across_backward(x, y, scale, dy, dx, size=size, alpha=alpha, beta=beta)
-    expected = reference.gradient(
-        lambda x: reference.lrn_across(x, size, alpha, beta, k)[0], x, dy
-    )
+    expected = reference.gradient(lambda x: reference.lrn_across(x, size, alpha, beta, k)[0], x, dy)
     np.testing.assert_allclose(dx, expected, rtol=0, atol=BACKWARD)
 
 

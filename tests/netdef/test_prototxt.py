@@ -95,7 +95,7 @@ def test_an_error_shows_the_line_and_a_caret_that_keeps_tabs() -> None:
 
 def test_an_error_shows_part_of_a_long_line_and_nothing_that_a_terminal_obeys() -> None:
     _, line, caret = error(f'name: "{"x" * 300}\x1b[31m" nme: 1 {"# " * 300}\n')
-    assert len(line) == 99  # 100 characters less a blank at the end
+    assert len(line) == 100
     assert line.index("nme") == caret.index("^")
     assert "\x1b" not in line
 
@@ -144,6 +144,7 @@ def test_a_wrong_value_is_told_what_the_field_takes(text: str, expected: str) ->
         ("layer { include < }", "1:19: } cannot close 'include', opened with < at 1:9"),
         ('layer { name: "a }', '1:15: the string that begins here has no closing " on its line'),
         ("layer { name: 'a\n' }", "1:15: the string that begins here has no closing ' on its line"),
+        ('layer { name: "a\n" }', '1:15: the string that begins here has no closing " on its line'),
         ("layer { name: }", "1:15: the value of 'name' is missing"),
         ('layer { name "a" }', "1:9: 'name' needs a colon and a value, or a block in braces"),
         ('layer { top: ["a" 3] }', "1:19: expected , or ] in the list"),
