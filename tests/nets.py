@@ -13,7 +13,7 @@ FUSING = frozenset({("Convolution", "ReLU")})
 
 
 def dummy_data(batch: int, *, channels: int = 2, side: int = 6, classes: int = 3) -> str:
-    """A source of gaussian images and labels 0 .. classes-1 that differ from pass to pass."""
+    """Gaussian images that differ from pass to pass, all of the class before the last."""
     return f"""
     layer {{ name: "data" type: "DummyData" top: "data" top: "label"
       dummy_data_param {{
@@ -27,7 +27,8 @@ def images(batch: int, *, channels: int = 2, side: int = 6) -> str:
     """Input blobs data and label."""
     return f"""
     layer {{ name: "in" type: "Input" top: "data" top: "label" input_param {{
-      shape {{ dim: {batch} dim: {channels} dim: {side} dim: {side} }} shape {{ dim: {batch} }} }} }}
+      shape {{ dim: {batch} dim: {channels} dim: {side} dim: {side} }}
+      shape {{ dim: {batch} }} }} }}
     """
 
 
@@ -68,7 +69,8 @@ def dropout(name: str, blob: str, ratio: float = 0.5) -> str:
 
 def loss(bottom: str, *, more: str = "") -> str:
     return f"""
-    layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "{bottom}" bottom: "label" top: "loss" {more} }}
+    layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "{bottom}" bottom: "label"
+      top: "loss" {more} }}
     """
 
 

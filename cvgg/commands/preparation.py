@@ -90,7 +90,7 @@ def _mean(args: argparse.Namespace, shape: tuple[int, int, int]) -> NDArray[np.f
     """What is taken off: (c,1,1), or the centre (c,h,w) of a mean image."""
     c, h, w = shape
     if args.mean is not None:
-        if False:
+        if len(args.mean) not in (1, c):
             raise UsageError(f"--mean: {len(args.mean)} numbers for {c} channels; give 1 or {c}")
         return np.resize(np.array(args.mean, np.float32), c).reshape(c, 1, 1)
     if args.mean_file is None:

@@ -95,8 +95,8 @@ def find_nets(solver: SolverDef) -> Nets:
         )
     train = _net(solver, held[0], getattr(s, held[0]))
     tests = [
-        *(_net(solver, "test_net_param", each) for each in s.test_net_param),
-        *(_net(solver, "test_net", each) for each in s.test_net),
+        *(_net(solver, "test_net_param", each, i) for i, each in enumerate(s.test_net_param)),
+        *(_net(solver, "test_net", each, i) for i, each in enumerate(s.test_net)),
     ]
     if held[0] in ("net", "net_param"):
         if not s.test_iter and s.test_interval:
@@ -131,9 +131,10 @@ def _choice(solver: SolverDef, field: str, net: NetDef, state: NetState, phase: 
     return NetChoice(net, state.level, tuple(state.stage))
 
 
-def _net(solver: SolverDef, field: str, source: str | NetParameter) -> NetDef:
+def _net(solver: SolverDef, field: str, source: str | NetParameter, index: int = 0) -> NetDef:
+    where = solver.origin.at(field, index) if index else solver.origin.at(field)
     if isinstance(source, NetParameter):
-        return net_def(source, solver.origin)
+        return net_def(source, where)
     if not os.path.exists(source):
         beside = os.path.join(os.path.dirname(solver.origin.path), source)
         hint = (
@@ -141,9 +142,7 @@ def _net(solver: SolverDef, field: str, source: str | NetParameter) -> NetDef:
             if os.path.exists(beside)
             else ""
         )
-        raise MissingInputError(
-            f"{solver.origin.at(field)}: {field}: no file {source!r} in {os.getcwd()}{hint}"
-        )
+        raise MissingInputError(f"{where}: {field}: no file {source!r} in {os.getcwd()}{hint}")
     return read_net(os.fspath(source))
 
 

@@ -291,7 +291,7 @@ def write_state(
 def history_of(shapes: Sequence[tuple[int, ...]]) -> list[ModelBlob]:
     """Blobs whose values all differ."""
     return [
-        to_blob(np.arange(i, i + math.prod(shape)).astype(np.float32) / 64, shape)
+        to_blob((np.arange(i, i + math.prod(shape)) / 64).astype(np.float32), shape)
         for i, shape in enumerate(shapes)
     ]
 

@@ -68,6 +68,16 @@ def test_a_single_value_has_a_variance_of_zero(kernels: Kernels) -> None:
     np.testing.assert_allclose(got["y"], 0, atol=2.0**-50)  # x - x in double
 
 
+def test_a_channel_without_variance_and_eps_is_nan_and_no_warning(kernels: Kernels) -> None:
+    x, dx = draw(), stale()
+    x[:, 1] = 0.5
+    got = train(kernels, x, 0.9, eps=0.0)
+    assert np.isnan(got["y"][:, 1]).all()
+    assert np.isfinite(got["y"][:, [0, 2]]).all()
+    kernels.batch_norm_test_backward(got["batch_std"], np.ones_like(x), dx)
+    assert np.isinf(dx[:, 1]).all()
+
+
 @pytest.mark.parametrize("factor", [4.0, 0.0])
 def test_testing_normalises_by_the_running_means(factor: float, kernels: Kernels) -> None:
     x, y, batch_mean, batch_std = draw(), stale(), stale(3), stale(3)
