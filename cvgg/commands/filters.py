@@ -66,7 +66,7 @@ def _in_colour(weights: NDArray[np.float32], largest: float, title: str) -> Figu
     images = weights[:, ::-1].transpose(0, 2, 3, 1)  # k r s (R G B)
     columns = int(np.ceil(np.sqrt(len(images))))
     rows = -(-len(images) // columns)
-    sheet = _sheet(images / (2 * largest) + 0.4, rows, columns)
+    sheet = _sheet(images / (2 * largest) + 0.5, rows, columns)
     figure, axis = _figure(rows, columns, beside=0.0)
     axis.imshow(sheet, interpolation="nearest")
     axis.set_title(f"{title}\ngrey: 0, full colour: ±{largest:.3g}")

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cvgg.commands import logs
-from cvgg.errors import CannotCreateError, UnavailableError, UsageError
+from cvgg.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
     form = os.path.splitext(out)[1].lstrip(".").lower()
     if form not in FORMATS:
         raise UsageError(f"--out {out}: the suffix must be one of {', '.join(FORMATS)}")
-    if not os.path.isdir(os.path.dirname(out) or "."):
-        raise CannotCreateError(f"{out}: no folder {os.path.dirname(out)}")
     _write(_draw(args), out, form)
     print(out)
     return 0

@@ -15,6 +15,7 @@ Point: TypeAlias = tuple[str, str, int, float]  # curve's kind, name, iteration,
 _TESTING = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
 _LOSS = re.compile(r"Iteration (\d+)(?: \(.*\))?, loss = (\S+)")
 _RATE = re.compile(r"Iteration (\d+), lr = (\S+)")
+_SCORE = re.compile(r"Test (score #\d+): (\S+)")  # the first Caffe
 _OUTPUT = re.compile(r"(Train|Test) net output #\d+: (.+?) = (\S+)( \(\* .* loss\))?")
 
 
@@ -116,6 +117,8 @@ def _of_caffe(lines: Iterable[str]) -> Iterator[Point]:
             yield "loss", "", train, _number(found[2])
         elif found := _RATE.search(line):
             yield "rate", "", int(found[1]), _number(found[2])
+        elif found := _SCORE.search(line):
+            yield "test", _of_net(found[1], net), test, _number(found[2])
         elif found := _OUTPUT.search(line):
             kind, name, mark = found[1].lower(), found[2], _MARK if found[4] else ""
             seen[name] = seen.get(name, -1) + 1

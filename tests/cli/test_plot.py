@@ -76,6 +76,12 @@ def test_the_lines_of_caffe_are_read(tmp_path: Path) -> None:
     assert curves.last == 200
 
 
+def test_the_scores_of_the_first_caffe_are_read(tmp_path: Path) -> None:
+    text = "Iteration 5, Testing net (#0)\nTest score #0: 0.25\nTest score #1: 2.5"
+    curves = read_log(caffe_log(tmp_path, text))
+    assert curves.test == {"score #0": {5: 0.25}, "score #1": {5: 2.5}}
+
+
 def test_records_are_read(tmp_path: Path) -> None:
     path = metrics(
         tmp_path,
@@ -201,8 +207,9 @@ def test_without_matplotlib_it_says_how_to_get_it(
     ],
 )
 def test_wrong_words_are_told(
-    cvgg: Shell, tmp_path: Path, words: tuple[str, ...], code: int
+    cvgg: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     log = caffe_log(tmp_path)
     assert cvgg("plot", *(log if word == "LOG" else word for word in words)).code == code
 
@@ -281,11 +288,13 @@ def test_filters_are_written(cvgg: Shell, tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_cannot_be_drawn_is_told(
     cvgg: Shell,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     weights: dict[str, Any],
     layer: str | None,
     code: int,
     text: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ("--layer", layer) if layer else ()
     done = cvgg("plot", "--weights", model(tmp_path, **weights), *words)
     assert done.code == code

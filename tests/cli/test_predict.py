@@ -216,6 +216,14 @@ def test_one_of_several_outputs_has_to_be_chosen(cvgg: Shell, tmp_path: Path) ->
     assert cvgg(*trial.words(image, "--output", "score")).code == 2
 
 
+def test_an_output_without_values_for_each_image_is_refused(cvgg: Shell, trial: Trial) -> None:
+    trial.model.write_text(
+        DEPLOY + nets.fc("sum", "score", 5).replace("num_output", "axis: 0 num_output")
+    )
+    done = cvgg(*trial.words(trial.folder / "red.png"))
+    assert (done.code, "output 'sum' of shape 5 has no values" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [

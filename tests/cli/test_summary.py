@@ -89,6 +89,13 @@ def test_net_d_of_the_paper_has_its_published_size(cvgg: Shell) -> None:
     assert "memory, MiB TRAIN, batch 256 TEST, batch 50" in squeezed(done.out)
 
 
+def test_numbers_stand_below_each_other(cvgg: Shell) -> None:
+    lines = cvgg("summary", files("cvgg.prototxt") / "deploy_A.prototxt").out.splitlines()
+    convs = [line for line in lines if "Convolution" in line]
+    assert len({len(line) for line in convs}) == 1
+    assert len({line.index("Convolution") for line in convs}) == 1
+
+
 def squeezed(text: str) -> str:
     return " ".join(text.split())
 

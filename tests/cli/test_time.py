@@ -82,6 +82,7 @@ def test_medians_leave_out_the_first_pass_and_outliers(
     takes(clock, monkeypatch, "fc_forward", 900, 0.004, 500, 0.001)
     found = result(cvgg, "--model", net, "--iterations", 3)
     assert found["forward_ms"] == 4  # of 4, 500000 and 1
+    assert found["layers"][LAYERS.index("fc")]["forward_ms"] == 4
 
 
 def test_a_layer_ends_when_the_engine_has_done_it(
