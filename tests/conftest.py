@@ -1,4 +1,8 @@
-"""What every test may ask for: a backend's kernels, an engine."""
+"""What every test may ask for: a backend and an engine. Loggers stay as they were found."""
+
+import logging
+import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,3 +22,14 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def kernels(engine: Engine) -> Kernels:
     """The functions of each backend."""
     return engine.kernels
+
+
+@pytest.fixture(autouse=True)
+def unchanged_logger() -> Iterator[None]:
+    """A command run in this process sets up the log and SIGPIPE for a process of its own."""
+    logger = logging.getLogger("cvgg")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    pipe = signal.getsignal(signal.SIGPIPE)
+    yield
+    logger.level, logger.propagate, logger.handlers = before
+    signal.signal(signal.SIGPIPE, pipe)
