@@ -163,7 +163,7 @@ class Net:
         gathered: dict[str, list[NDArray[Any]]] = {name: [] for name in sorted(wanted)}
         for first, images in zip(offsets(self._cut.images), self._cut.images, strict=True):
             this = Pass(draw, batch, first, images)
-            binding = self._prepare(this)
+            binding = self.prepare(this)
             binding.forward(self.engine)
             for name in gathered:
                 values = self.engine.copy_out(binding.blobs[binding.plan.names[name]].data)
@@ -183,6 +183,19 @@ class Net:
             for name, weight in weights.items()
         )
 
+    def prepare(self, this: Pass) -> Binding:
+        """Writes the state, loads the data and counts the labels of a pass: it can run then."""
+        binding = self._binding(this.images)
+        state = np.zeros(State.SLOTS, dtype=np.int64)
+        state[State.SEED] = self.seed
+        state[State.DRAW] = this.draw
+        state[State.FIRST_IMAGE] = this.first
+        self.engine.copy_in(self._state, state)
+        binding.load(self.engine, this)
+        if self.batch is not None:
+            count_labels(binding, self.engine, this, self.batch)
+        return binding
+
     def clear_param_diffs(self) -> None:
         """Zeros every param's diff."""
         if self._params.diff is not None:
@@ -197,7 +210,7 @@ class Net:
                 if (at := kernels.find_nonfinite(blob.data)) >= 0:
                     return f"param {i} of layer {layer!r}, element {at}"
         for first, images in zip(offsets(self._cut.images), self._cut.images, strict=True):
-            for call in self._prepare(Pass(draw, batch, first, images)).calls:
+            for call in self.prepare(Pass(draw, batch, first, images)).calls:
                 call.step.layer.forward(kernels, call.bottoms, call.tops, call.own)
                 for top in call.tops:
                     if (at := kernels.find_nonfinite(top.data)) >= 0:
@@ -309,19 +322,6 @@ class Net:
                 counted=self.batch is not None,
             )
         return ready[images]
-
-    def _prepare(self, this: Pass) -> Binding:
-        """Writes the state, loads the data and counts the labels of a pass."""
-        binding = self._binding(this.images)
-        state = np.zeros(State.SLOTS, dtype=np.int64)
-        state[State.SEED] = self.seed
-        state[State.DRAW] = this.draw
-        state[State.FIRST_IMAGE] = this.first
-        self.engine.copy_in(self._state, state)
-        binding.load(self.engine, this)
-        if self.batch is not None:
-            count_labels(binding, self.engine, this, self.batch)
-        return binding
 
     def _join(self, name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
         """An output of the whole batch from those of its passes."""

@@ -146,7 +146,7 @@ def _iteration(
     for first, images in zip(offsets(net.micro_batches), net.micro_batches, strict=True):
         this = Pass(batch, batch, first, images)
         start = perf_counter()
-        binding = net._prepare(this)
+        binding = net.prepare(this)
         engine.synchronize()
         seconds.load[row] += perf_counter() - start
         for name, array in values.items():
