@@ -43,7 +43,7 @@ def philox(
     key = [np.uint32(seed & 0xFFFFFFFF), np.uint32((seed >> 32) & 0xFFFFFFFF)]
     with np.errstate(over="ignore"):  # the key's additions wrap by design
         for _ in range(10):
-            product = [x[0] * _MULTIPLY[0], x[2] * _MULTIPLY[1]]
+            product = [x[0].astype(np.uint64) * _MULTIPLY[0], x[2].astype(np.uint64) * _MULTIPLY[1]]
             high = [(p >> np.uint64(32)).astype(np.uint32) for p in product]
             low = [(p & _LOW).astype(np.uint32) for p in product]
             x = [high[1] ^ x[1] ^ key[0], low[1], high[0] ^ x[3] ^ key[1], low[0]]

@@ -39,6 +39,14 @@ def same(function: str, /, **arrays: Array) -> None:
         raise ValueError(f"{function}: shapes must be equal: {_list(shapes)}")
 
 
+def has_shape(function: str, shape: tuple[int, ...], /, **arrays: Any) -> None:
+    """Every array passes `check` and has this shape; None passes. Raises ValueError."""
+    for name, array in arrays.items():
+        check(function, **{name: array})
+        if array is not None:
+            need(function, array.shape == shape, f"{name} must be {shape}", **{name: array.shape})
+
+
 def need(function: str, holds: object, rule: str, **values: Any) -> None:
     """Raises ValueError with the rule and the values unless it holds."""
     if not holds:

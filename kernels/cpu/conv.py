@@ -51,8 +51,13 @@ class _Problem:
         return 0 if self.pointwise else int(np.prod(self.matrix))
 
     @property
-    def slots(self) -> int:
-        return min(TEAM.size, self.x[0])
+    def sums(self) -> int:
+        """Elements of the sums of the weights' gradient, which come before the slots."""
+        return self.parts * int(np.prod(self.w))
+
+    def slots(self, workspace: Array) -> int:
+        """Threads that have one: the team may have grown since the workspace was made."""
+        return (workspace.size - self.sums) // self.slot if self.slot else TEAM.size
 
     @property
     def weights(self) -> tuple[int, int, int]:
@@ -67,7 +72,6 @@ class _Problem:
         self, function: str, x: Array, w: Array, y: Array, b: Array | None, workspace: Array
     ) -> None:
         check(function, x=x, w=w, y=y, b=b, workspace=workspace)
-        need(function, len(self.x) == len(self.w) == 4, "4 axes", x=self.x, w=self.w)
         k, c = self.w[0], self.w[1] * self.group
         need(
             function,
@@ -81,14 +85,14 @@ class _Problem:
         need(function, y.shape == expected, f"y must be {expected}", y=y.shape)
         if b is not None:
             need(function, b.shape == (k,), f"b must be ({k},)", b=b.shape)
-        size = self.slots * self.slot + self.parts * int(np.prod(self.w))
+        size = self.sums + self.slot
         need(function, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
 
     def place(self, x: Array, image: int, thread: int, workspace: Array) -> Array:
         """Where an image's matrix lies: in the thread's slot, or in the image itself."""
         if self.pointwise:
             return x[image].reshape(self.matrix)
-        flat = workspace.reshape(-1)
+        flat = workspace.reshape(-1)[self.sums :]
         return flat[thread * self.slot : (thread + 1) * self.slot].reshape(self.matrix)
 
     def move(self, function: Callable[..., None], x: Array, image: int, matrix: Array) -> None:
@@ -107,9 +111,26 @@ def conv_workspace(
     dilation: Pair,
     group: int,
 ) -> int:
-    """A matrix for each thread, and some sums of the weights' gradient."""
+    """Some sums of the weights' gradient, and a matrix for each of the threads of now."""
     problem = _Problem(x, w, stride, pad, dilation, group)
-    return problem.slots * problem.slot + problem.parts * int(np.prod(w))
+    return problem.sums + min(TEAM.size, x[0]) * problem.slot
+
+
+def _problem(
+    function: str, x: Array, w: Array, stride: Pair, pad: Pair, dilation: Pair, group: int
+) -> _Problem:
+    check(function, x=x, w=w)
+    need(function, x.ndim == w.ndim == 4, "4 axes", x=x.shape, w=w.shape)
+    need(
+        function,
+        min(*stride, *dilation, group) > 0 and min(pad) >= 0,
+        "stride, dilation and group must be above 0, pad at least 0",
+        stride=stride,
+        pad=pad,
+        dilation=dilation,
+        group=group,
+    )
+    return _Problem(x.shape, w.shape, stride, pad, dilation, group)
 
 
 def _flat(y: Array) -> tuple[int, int, int]:
@@ -129,7 +150,7 @@ def _forward(problem: _Problem, x: Array, w: Array, y: Array, workspace: Array) 
         for part in range(problem.group):
             np.matmul(weights[part], matrix[part], out=out[part])
 
-    TEAM.share(problem.x[0], work)
+    TEAM.share(problem.x[0], work, most=problem.slots(workspace))
 
 
 def conv_forward(
@@ -144,7 +165,7 @@ def conv_forward(
     group: int,
     workspace: Array,
 ) -> None:
-    problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
+    problem = _problem("conv_forward", x, w, stride, pad, dilation, group)
     problem.check("conv_forward", x, w, y, b, workspace)
     _forward(problem, x, w, y, workspace)
     _native.bias_relu(y, b, *_flat(y), False, 0.0)
@@ -163,7 +184,7 @@ def conv_relu_forward(
     negative_slope: float,
     workspace: Array,
 ) -> None:
-    problem = _Problem(x.shape, w.shape, stride, pad, dilation, group)
+    problem = _problem("conv_relu_forward", x, w, stride, pad, dilation, group)
     problem.check("conv_relu_forward", x, w, y, b, workspace)
     _forward(problem, x, w, y, workspace)
     _native.bias_relu(y, b, *_flat(y), True, negative_slope)
@@ -181,7 +202,7 @@ def conv_backward_data(
     group: int,
     workspace: Array,
 ) -> None:
-    problem = _Problem(dx.shape, w.shape, stride, pad, dilation, group)
+    problem = _problem("conv_backward_data", dx, w, stride, pad, dilation, group)
     problem.check("conv_backward_data", dx, w, dy, None, workspace)
     weights = w.reshape(problem.weights)
 
@@ -192,7 +213,7 @@ def conv_backward_data(
             np.matmul(weights[part].T, top[part], out=matrix[part])
         problem.move(_native.col2im, dx, image, matrix)
 
-    TEAM.share(problem.x[0], work)
+    TEAM.share(problem.x[0], work, most=problem.slots(workspace))
 
 
 @unwarned
@@ -217,11 +238,9 @@ def conv_backward_weights(
         _native.bias_backward(dy, db, n, k, dy.shape[2] * dy.shape[3])
     if dw is None:
         return
-    problem = _Problem(x.shape, dw.shape, stride, pad, dilation, group)
+    problem = _problem(function, x, dw, stride, pad, dilation, group)
     problem.check(function, x, dw, dy, None, workspace)
-    start = problem.slots * problem.slot
-    sums = workspace.reshape(-1)[start:][: problem.parts * dw.size]
-    sums = sums.reshape(problem.parts, *problem.weights)
+    sums = workspace.reshape(-1)[: problem.sums].reshape(problem.parts, *problem.weights)
 
     def work(thread: int, part: int) -> None:
         first, last = part * n // problem.parts, (part + 1) * n // problem.parts
@@ -235,7 +254,7 @@ def conv_backward_weights(
                 else:
                     sums[part, g] += top[g] @ matrix[g].T
 
-    TEAM.share(problem.parts, work)
+    TEAM.share(problem.parts, work, most=problem.slots(workspace))
     whole = dw.reshape(problem.weights)
     for each in sums:
         np.add(whole, each, out=whole)

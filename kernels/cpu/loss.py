@@ -4,7 +4,7 @@ import numpy as np
 
 from ..interface import Array
 from . import _native
-from .border import check, need, same, unwarned
+from .border import check, has_shape, need, same, unwarned
 
 
 def softmax_forward(x: Array, y: Array) -> None:
@@ -20,7 +20,8 @@ def softmax_backward(y: Array, dy: Array, dx: Array) -> None:
 
 
 def count_labels(label: Array, count: Array, *, ignore_label: int) -> None:
-    check("count_labels", label=label, count=count)
+    check("count_labels", label=label)
+    has_shape("count_labels", (1,), count=count)
     count[0] = max(1.0, _native.count_labels(label, ignore_label))
 
 
@@ -40,7 +41,7 @@ def softmax_loss_forward(
 ) -> None:
     same("softmax_loss_forward", x=x, prob=prob)
     _check("softmax_loss_forward", x, label)
-    check("softmax_loss_forward", loss=loss, count=count)
+    has_shape("softmax_loss_forward", (1,), loss=loss, count=count)
     _native.softmax_forward(x, prob, *x.shape)
     outer, c, inner = x.shape
     ignoring = ignore_label is not None
@@ -53,6 +54,7 @@ def softmax_loss_backward(
 ) -> None:
     same("softmax_loss_backward", prob=prob, dx=dx)
     _check("softmax_loss_backward", prob, label)
+    has_shape("softmax_loss_backward", (1,), dloss=dloss, count=count)
     factor = float(dloss[0]) / float(count[0])
     ignoring = ignore_label is not None
     outer, c, inner = prob.shape
@@ -76,7 +78,7 @@ def _right(
 def accuracy_forward(
     x: Array, label: Array, y: Array, count: Array, *, top_k: int, ignore_label: int | None
 ) -> None:
-    check("accuracy_forward", y=y, count=count)
+    has_shape("accuracy_forward", (1,), y=y, count=count)
     right = _right("accuracy_forward", x, label, top_k, ignore_label)
     y[0] = right[right != -1].sum(dtype=np.float64) / float(count[0])
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..interface import Array
 from . import _native
-from .border import check, need, same, unwarned
+from .border import check, has_shape, need, same, unwarned
 
 
 def _check(function: str, x: Array, **of_channels: Array | None) -> None:
@@ -35,7 +35,7 @@ def batch_norm_train_forward(
 ) -> None:
     function = "batch_norm_train_forward"
     same(function, x=x, y=y)
-    check(function, scale_factor=scale_factor)
+    has_shape(function, (1,), scale_factor=scale_factor)
     of_channels = {"batch_mean": batch_mean, "batch_std": batch_std, "mean": mean}
     _check(function, x, variance=variance, **of_channels)
     n, c, inner = x.shape
@@ -62,7 +62,7 @@ def batch_norm_test_forward(
 ) -> None:
     function = "batch_norm_test_forward"
     same(function, x=x, y=y)
-    check(function, scale_factor=scale_factor)
+    has_shape(function, (1,), scale_factor=scale_factor)
     of_channels = {"batch_mean": batch_mean, "batch_std": batch_std, "mean": mean}
     _check(function, x, variance=variance, **of_channels)
     factor = float(scale_factor[0])

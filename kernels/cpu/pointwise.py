@@ -23,6 +23,7 @@ def relu_backward(x: Array, dy: Array, dx: Array, *, negative_slope: float) -> N
 def _dropout(function: str, x: Array, y: Array, state: Array, layer: int, ratio: float) -> None:
     same(function, x=x, y=y)
     check(function, dtype="int64", state=state)
+    need(function, state.shape == (State.SLOTS,), "state must have its slots", state=state.shape)
     need(function, 0 <= ratio < 1, "ratio must be at least 0 and below 1", ratio=ratio)
     first = int(state[State.FIRST_IMAGE]) * (x.size // x.shape[0] if x.ndim and x.size else 1)
     _native.dropout(
@@ -69,6 +70,7 @@ def _check_concat(function: str, part: Array, whole: Array, at: int) -> None:
 
 
 def _check_all(function: str, xs: Sequence[Array], y: Array) -> None:
+    need(function, len(xs) > 0, "at least one input", inputs=len(xs))
     same(function, y=y, **{f"x{i}": x for i, x in enumerate(xs)})
 
 
@@ -98,6 +100,7 @@ def eltwise_prod_forward(xs: Sequence[Array], y: Array) -> None:
 @unwarned
 def eltwise_prod_backward(xs: Sequence[Array], dy: Array, dx: Array, *, index: int) -> None:
     _check_all("eltwise_prod_backward", [*xs, dy], dx)
+    need("eltwise_prod_backward", 0 <= index < len(xs), "index must be an input", index=index)
     np.copyto(dx, dy)
     for i, x in enumerate(xs):
         if i != index:
@@ -115,8 +118,10 @@ def eltwise_max_forward(xs: Sequence[Array], y: Array, argmax: Array) -> None:
 
 
 def eltwise_max_backward(dy: Array, argmax: Array, dx: Array, *, index: int) -> None:
-    same("eltwise_max_backward", dy=dy, dx=dx)
-    check("eltwise_max_backward", dtype="int32", argmax=argmax)
+    function = "eltwise_max_backward"
+    same(function, dy=dy, dx=dx)
+    check(function, dtype="int32", argmax=argmax)
+    need(function, argmax.shape == dy.shape, "argmax must have dy's shape", argmax=argmax.shape)
     _native.max_backward(dy, argmax, dx, index)
 
 

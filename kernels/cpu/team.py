@@ -27,19 +27,24 @@ class Team:
             self._pool = ThreadPoolExecutor(size, "cvgg-kernels") if size > 1 else None
         _native.set_threads(size)
 
-    def share(self, items: int, work: Callable[[int, int], None]) -> None:
-        """Calls work(thread, item) for every item; which thread has which changes no result."""
-        if self._pool is None or items < 2:
+    def share(
+        self, items: int, work: Callable[[int, int], None], *, most: int | None = None
+    ) -> None:
+        """Calls work(thread, item) for every item; which thread has which changes no result.
+
+        `most`: as many threads can work at a time, numbered from 0; None: the whole team."""
+        threads = min(self.size, items, self.size if most is None else most)
+        if self._pool is None or threads < 2:
             for item in range(items):
                 work(0, item)
             return
 
         @unwarned  # what numpy warns of is a thread's own affair
         def run(thread: int) -> None:
-            for item in range(thread, items, self.size):
+            for item in range(thread, items, threads):
                 work(thread, item)
 
-        for each in [self._pool.submit(run, thread) for thread in range(min(self.size, items))]:
+        for each in [self._pool.submit(run, thread) for thread in range(threads)]:
             each.result()
 
 

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from ..interface import Array, Scalars, Segment
 from . import _native
-from .border import check, need, same
+from .border import check, has_shape, need, same
 
 
 def clip_gradients(dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
-    check("clip_gradients", dw=dw, scalars=scalars)
+    check("clip_gradients", dw=dw)
+    has_shape("clip_gradients", (int(Scalars.SLOTS),), scalars=scalars)
     norm = math.sqrt(_native.sum_of_squares(dw))
     scalars[Scalars.SCALE] = scale * (threshold / norm if norm > threshold else 1.0)
 
@@ -26,7 +27,7 @@ def sgd_update(
     l2: float,
 ) -> None:
     same("sgd_update", w=w, dw=dw, history=history)
-    check("sgd_update", scalars=scalars)
+    has_shape("sgd_update", (int(Scalars.SLOTS),), scalars=scalars)
     rate, scale = float(scalars[Scalars.RATE]), float(scalars[Scalars.SCALE])
     for each in segments:
         need("sgd_update", 0 <= each.start <= each.stop <= w.size, "outside w", segment=each)

@@ -107,8 +107,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "pool diffs": (
         lambda: cpu.pool_max_backward(f(1, 2, 2, 2), i(1, 2, 2, 2), f(1, 1, 4, 4)),
-        "pool_max_backward: dx and dy must be (n, c, h, w) and (n, c, p, q): "
-        "dx (1, 1, 4, 4), dy (1, 2, 2, 2)",
+        (
+            "pool_max_backward: dx and dy must be (n, c, h, w) and (n, c, p, q): "
+            "dx (1, 1, 4, 4), dy (1, 2, 2, 2)"
+        ),
     ),
     "lrn size": (
         lambda: cpu.lrn_within_forward(*[f(1, 2, 3, 4)] * 3, **{**LRN, "size": 4}),
@@ -120,8 +122,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "fc": (
         lambda: cpu.fc_forward(f(2, 3), f(4, 3), None, f(2, 4), transpose=True),
-        "fc_forward: shapes must be x (n,c), w (c,k) or (k,c), y (n,k): "
-        "x (2, 3), w (4, 3), y (2, 4), transpose True",
+        (
+            "fc_forward: shapes must be x (n,c), w (c,k) or (k,c), y (n,k): "
+            "x (2, 3), w (4, 3), y (2, 4), transpose True"
+        ),
     ),
     "fc axes": (
         lambda: cpu.fc_forward(f(2, 3), f(4, 3, 1), None, f(2, 4), transpose=False),
@@ -155,8 +159,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: cpu.softmax_loss_forward(
             f(2, 3, 4), f(2, 3), f(2, 3, 4), f(1), f(1), ignore_label=None
         ),
-        "softmax_loss_forward: x must be (outer, c, inner) and label (outer, inner): "
-        "x (2, 3, 4), label (2, 3)",
+        (
+            "softmax_loss_forward: x must be (outer, c, inner) and label (outer, inner): "
+            "x (2, 3, 4), label (2, 3)"
+        ),
     ),
     "top_k": (
         lambda: cpu.accuracy_forward(f(2, 3, 4), f(2, 4), f(1), f(1), top_k=4, ignore_label=None),
@@ -174,8 +180,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "transform place": (
         lambda: cpu.transform_forward(f(2, 3, 4, 4), i(3, 3), None, f(2, 3, 4, 4), scale=1),
-        "transform_forward: x and y must be (n,c,h,w) and place (n,3): "
-        "x (2, 3, 4, 4), y (2, 3, 4, 4), place (3, 3)",
+        (
+            "transform_forward: x and y must be (n,c,h,w) and place (n,3): "
+            "x (2, 3, 4, 4), y (2, 3, 4, 4), place (3, 3)"
+        ),
     ),
     "transform mean": (
         lambda: cpu.transform_forward(f(1, 3, 2, 2), i(1, 3), f(1, 1, 1), f(1, 3, 2, 2), scale=1),

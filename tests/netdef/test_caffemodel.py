@@ -185,6 +185,18 @@ def test_a_blob_may_not_reach_beyond_its_layer(tmp_path: Path) -> None:
         (SolverState(iter=3).SerializeToString(), r"a \.solverstate: use --snapshot"),
         (proto(BIAS, 2).SerializeToString(), "a file of one blob: use it as mean_file"),
     ],
+    ids=[
+        "empty",
+        "no layers",
+        "HDF5",
+        "text",
+        "field 0",
+        "cut number",
+        "cut varint",
+        "long varint",
+        "state",
+        "blob",
+    ],
 )
 def test_what_is_not_a_model_is_told(tmp_path: Path, content: bytes, says: str) -> None:
     with pytest.raises(DataError, match=says):
@@ -224,6 +236,7 @@ def test_a_model_cut_off_anywhere_is_an_error_or_has_fewer_layers(tmp_path: Path
         (read_state, SolverState(iter=3, history=[proto(BIAS, 2)]).SerializeToString()),
         (read_blob, proto(WEIGHTS, 2, 3).SerializeToString()),
     ],
+    ids=["model", "state", "blob"],
 )
 def test_a_changed_bit_anywhere_gives_no_other_error_than_ours(
     tmp_path: Path, read: Callable[[Path], object], content: bytes
