@@ -23,7 +23,8 @@ Outline = tuple[Point, ...]
 
 SIZE = 40  # pixels: side of an image
 FINE = 4  # drawn this many times larger, then reduced: smooth edges
-TRAIN, TEST = 600, 100  # images a class
+TURN = math.pi / 6  # most that a shape is turned, either way
+TRAIN, TEST = 800, 100  # images a class
 
 
 def _arc(radius: float, first: float, last: float, centre: Point = (0.0, 0.0)) -> Outline:
@@ -183,7 +184,7 @@ def _place(outline: Outline, rng: Generator) -> list[Point]:
     side = SIZE * FINE
     radius = rng.uniform(0.24, 0.42) * side
     squeeze = rng.uniform(0.8, 1.0)
-    angle = rng.uniform(0, 2 * math.pi)
+    angle = rng.uniform(-TURN, TURN)
     x, y = rng.uniform(radius, side - radius, 2)
     turn = radius * np.array(
         [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]

@@ -32,7 +32,8 @@ class CpuEngine:
             compute_units=self.threads,
         )
         cpu.set_threads(self.threads)
-        threadpool_limits(limits=1)  # our kernels share the work themselves: kernels/cpu/team.py
+        # Our kernels share the work themselves: kernels/cpu/team.py.
+        threadpool_limits(limits=1, user_api="blas")
 
     def empty(self, shape: Shape, dtype: str = "float32") -> Array:
         """Zeros: a diff that nothing writes must not be garbage."""

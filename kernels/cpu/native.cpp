@@ -35,7 +35,10 @@ template <class F>
 void in_chunks(Size count, F f) {
   const Size chunks = (count + kChunk - 1) / kChunk;
 #pragma omp parallel for schedule(static) if (chunks > 1)
-  for (Size i = 0; i < chunks; ++i) f(i * kChunk, std::min(count, (i + 1) * kChunk));
+  for (Size i = 0; i < chunks; ++i) {
+    const F own = f;  // threads share f: for all the compiler knows, what f stores changes f, and no loop vectorises
+    own(i * kChunk, std::min(count, (i + 1) * kChunk));
+  }
 }
 
 // Sum of f(begin, end) over the chunks, added in their order.

@@ -46,13 +46,13 @@ def accuracy(y: Array, count: Array) -> None:
 
 
 def batch_norm(factor: Array) -> None:
-    x, kept = floats(2, 3, 4), [floats(3) for _ in range(4)]
-    cpu.batch_norm_test_forward(x, floats(2, 3, 4), *kept, factor, eps=0.5)
+    x, y, c = floats(2, 3, 4), floats(2, 3, 4), floats(3)
+    cpu.batch_norm_test_forward(x, y, c, c, c, c, factor, eps=0.5)
 
 
 def batch_norm_in_training(factor: Array) -> None:
-    x, kept = floats(2, 3, 4), [floats(3) for _ in range(4)]
-    cpu.batch_norm_train_forward(x, floats(2, 3, 4), *kept, factor, fraction=0.5, eps=0.5)
+    x, y, c = floats(2, 3, 4), floats(2, 3, 4), floats(3)
+    cpu.batch_norm_train_forward(x, y, c, c, c, c, factor, fraction=0.5, eps=0.5)
 
 
 def eltwise_max_diff(argmax: Array) -> None:
