@@ -59,8 +59,8 @@ class Kernels(Protocol):
         dilation: Pair,
         group: int,
     ) -> int:
-        """float32 elements of scratch that the conv functions want for these shapes; pure, needs no
-        device."""
+        """float32 elements of scratch that the conv functions want for these shapes and the
+        backend's threads of now; needs no device."""
         ...
 
     def conv_forward(

@@ -7,7 +7,7 @@ so that forward and backward hold no `if phase`. A layer object may serve severa
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from cvgg.blob import Blob
 from cvgg.errors import LayerError
@@ -126,15 +126,6 @@ class Layer(ABC):
         raise LayerError(f"{self.type} has no backward")
 
 
-class Opened(Protocol):
-    """What a source layer holds open while a net lives."""
-
-    waited_s: float  # seconds that passes have waited for it so far
-
-    def close(self) -> None:
-        """Ends its threads."""
-
-
 class SourceLayer(Layer):
     """A layer that brings data: `load` is called before each pass, never captured in a graph."""
 
@@ -145,8 +136,9 @@ class SourceLayer(Layer):
 
     @abstractmethod
     def open(self, *, seed: int, threads: int) -> Any:
-        """Opens what it reads from and gives the feed that `load` finds in own.feed; raises if the
-        data is missing."""
+        """Opens what it reads from and gives the feed that `load` finds in own.feed: an object with
+        close() and waited_s, the seconds that passes have waited for it; None if there is nothing
+        to open. Raises MissingInputError if the data is not there."""
 
     @abstractmethod
     def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None: ...
