@@ -22,7 +22,7 @@ from cvgg.netdef.caffe_pb2 import TEST, NetParameter
 from cvgg.netdef.graph import build
 from cvgg.netdef.prototxt import NetDef, read_net
 from cvgg.netdef.shapes import Shape, describe
-from cvgg.plan import Plan, plan
+from cvgg.plan import Memory, Plan, plan
 from cvgg.plan.micro import Cut, batch_of, cut, obstacle, offsets
 
 Outputs = dict[str, NDArray[Any]]
@@ -112,6 +112,11 @@ class Net:
     def micro_batches(self) -> tuple[int, ...]:
         """Images of each pass over one batch."""
         return self._cut.images
+
+    @property
+    def memory(self) -> Memory:
+        """Memory of the largest pass; plan.memory is that of a whole batch in one."""
+        return self._cut.memory
 
     @property
     def batch(self) -> int | None:
@@ -234,7 +239,7 @@ class Net:
         except Exception:
             self._inputs = before
             raise
-        self.plan = next(iter(self._cut.plans.values()))
+        self.plan = self._cut.whole
 
     def copy_from(self, path: str | PathLike[str]) -> None:
         """Takes the params of every layer that has the same name in a .caffemodel."""

@@ -100,12 +100,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(solver: "Solver") -> None:
     """Which batch, cut how, and what memory it takes: known before anything runs."""
-    net, memory = solver.net, solver.net.plan.memory
+    net, memory = solver.net, solver.net.memory
     passes = net.micro_batches
     if net.batch is not None:
         how = "in one pass"
         if len(passes) > 1:
-            how = f"in {len(passes)} micro-batches of {min(passes)} to {max(passes)}"
+            sizes = " or ".join(map(str, sorted(set(passes))))  # they differ by one at most
+            how = f"in {len(passes)} micro-batches of {sizes}"
         log.info(
             "Batch of %d images %s; iter_size %d: %d images an update (the whole minibatch, "
             "however many workers share it)",

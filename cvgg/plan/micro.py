@@ -5,20 +5,22 @@ from dataclasses import dataclass
 
 from cvgg.errors import UnavailableError
 from cvgg.layers.base import SourceLayer
-from cvgg.plan.description import Plan
+from cvgg.plan.description import Memory, Plan
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The passes of one batch: images of each, and the plan for each number of images."""
+    """The passes of one batch: images of each, and the plan for each number of images. whole is the
+    plan of all of them in one pass, which may not fit."""
 
+    whole: Plan
     images: tuple[int, ...]
     plans: dict[int, Plan]
 
     @property
-    def bytes(self) -> int:
-        """Memory of the largest plan."""
-        return max(plan.memory.total for plan in self.plans.values())
+    def memory(self) -> Memory:
+        """What the largest pass takes."""
+        return self.plans[max(self.images)].memory
 
 
 def batch_of(plan: Plan) -> int | None:
@@ -48,7 +50,7 @@ def cut(whole: Plan, make: Callable[[int], Plan], available: int | None) -> Cut:
     if not even one image fits, or the batch is too large and cannot be cut."""
     batch = batch_of(whole)
     if available is None or whole.memory.total <= available:
-        return Cut((batch or 0,), {batch or 0: whole})
+        return Cut(whole, (batch or 0,), {batch or 0: whole})
     reason = obstacle(whole)
     if reason or batch is None:
         raise UnavailableError(
@@ -76,7 +78,7 @@ def cut(whole: Plan, make: Callable[[int], Plan], available: int | None) -> Cut:
     images = tuple(batch * (i + 1) // parts - batch * i // parts for i in range(parts))
     for size in set(images):
         fits(size)
-    return Cut(images, {size: plans[size] for size in set(images)})
+    return Cut(whole, images, {size: plans[size] for size in set(images)})
 
 
 def offsets(images: Sequence[int]) -> tuple[int, ...]:

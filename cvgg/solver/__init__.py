@@ -73,7 +73,7 @@ class Solver:
             memory=limit,
             seed=self.seed,
         )
-        used = self.net.plan.memory
+        used = self.net.memory
         self.test_nets = [
             Net(
                 choice.netdef,

@@ -110,6 +110,8 @@ def test_micro_batches_give_the_gradients_of_the_whole_batch() -> None:
         limit = Net(dummy_data(2) + VGG + loss("fc4"), phase=0, keep=False).plan.memory.total
         parts = cut_net(limit, seed, text)
         assert len(parts.micro_batches) == 4
+        assert parts.batch == 7
+        assert parts.memory.total <= limit < parts.plan.memory.total
         ours, theirs = gradients(parts), gradients(whole)
         assert parts.loss() == pytest.approx(whole.loss(), rel=1e-6)
         distances = [

@@ -196,7 +196,7 @@ def test_a_batch_is_cut_into_the_fewest_passes_of_nearly_equal_size() -> None:
     assert make(5).memory.total > limit
     parts = cut(whole, make, limit)
     assert sorted(parts.images) == [3, 4, 4]
-    assert parts.bytes <= limit
+    assert parts.memory.total <= limit
     assert cut(whole, make, None).images == (11,)
 
 
