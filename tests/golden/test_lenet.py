@@ -41,7 +41,7 @@ def test_lenet_learns_as_the_original_caffe_did(
     solver.close()
     losses = [record["loss"] for record in records if record["event"] == "train"]
     # Recorded with 6 digits: 5e-6 of a loss near 2. After some 40 iterations the BLAS library's
-    # rounding decides maxima of flat backgrounds, and two right programs part company.
+    # rounding has decided a maximum another way, and two right programs part company.
     np.testing.assert_allclose(losses, digits["losses"], rtol=0, atol=2e-5)
     (test,) = (record["outputs"] for record in records if record["event"] == "test")
     assert isinstance(test, dict)
