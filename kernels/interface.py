@@ -2,7 +2,8 @@
 
 Inputs come first, then outputs, then keyword-only numbers. Outputs are assigned, except dw, db, dg
 and the like (diffs of params), which are accumulated: iter_size and micro-batches need the sum.
-Arrays are C-contiguous; on the CPU float32 in NCHW order. Letters: n images, c channels, k
+Arrays are C-contiguous; on the CPU float32 in NCHW order, on a GPU a blob's channels may lie last
+(cuda/driver.py: layout). Letters: n images, c channels, k
 num_output, h w input, p q output, r s window. `b`, `db`, `dw`, `dx` may be None where the signature
 says so: nobody asks for them."""
 
@@ -206,14 +207,34 @@ class Kernels(Protocol):
     ) -> None: ...
 
     # ---- fully connected. x (n,c)  w (k,c), or (c,k) with transpose  b (k)  y (n,k)
+    def fc_workspace(self, n: int, c: int, k: int) -> int:
+        """float32 elements of scratch that the fc functions want; needs no device."""
+        ...
+
     def fc_forward(
-        self, x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        *,
+        transpose: bool,
+        workspace: Array,
     ) -> None: ...
 
-    def fc_backward_data(self, w: Array, dy: Array, dx: Array, *, transpose: bool) -> None: ...
+    def fc_backward_data(
+        self, w: Array, dy: Array, dx: Array, *, transpose: bool, workspace: Array
+    ) -> None: ...
 
     def fc_backward_weights(
-        self, x: Array, dy: Array, dw: Array | None, db: Array | None, *, transpose: bool
+        self,
+        x: Array,
+        dy: Array,
+        dw: Array | None,
+        db: Array | None,
+        *,
+        transpose: bool,
+        workspace: Array,
     ) -> None:
         """dw += ..., db += ...; None: not wanted."""
         ...
@@ -307,13 +328,13 @@ class Kernels(Protocol):
         occur."""
         ...
 
-    # ---- concat. part (outer, m)  whole (outer, total): columns at .. at+m
+    # ---- concat along the middle axis. part (outer, c, inner)  whole (outer, total, inner)
     def concat_forward(self, part: Array, whole: Array, *, at: int) -> None:
-        """whole[:, at:at+m] = part."""
+        """whole[:, at:at+c] = part."""
         ...
 
     def concat_backward(self, whole: Array, part: Array, *, at: int) -> None:
-        """part = whole[:, at:at+m]."""
+        """part = whole[:, at:at+c]."""
         ...
 
     # ---- eltwise; all arrays of one shape

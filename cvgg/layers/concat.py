@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from cvgg.errors import LayerError, ShapeError
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import shaped
+from cvgg.layers.axes import around, shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import ConcatParameter, LayerParameter
-from cvgg.netdef.shapes import Shape, canonical_axis, count, describe
+from cvgg.netdef.shapes import Shape, canonical_axis, describe
 
 
 class Concat(Layer):
@@ -32,22 +32,22 @@ class Concat(Layer):
                 )
         self.couples_images = axis == 0
         self.tops = [(*first[:axis], sum(s[axis] for s in bottoms), *first[axis + 1 :])]
-        self._outer = count(first[:axis])
-        self._columns = [count(shape[axis:]) for shape in bottoms]
-        self._at = list(accumulate(self._columns, initial=0))
+        self._parts = [around(shape, axis) for shape in bottoms]
+        self._whole = around(self.tops[0], axis)
+        self._at = list(accumulate((shape[axis] for shape in bottoms), initial=0))
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
-        whole = shaped(top[0].data, self._outer, self._at[-1])
-        for part, columns, at in zip(bottom, self._columns, self._at, strict=False):
-            kernels.concat_forward(shaped(part.data, self._outer, columns), whole, at=at)
+        whole = shaped(top[0].data, *self._whole)
+        for part, form, at in zip(bottom, self._parts, self._at, strict=False):
+            kernels.concat_forward(shaped(part.data, *form), whole, at=at)
 
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
-        whole = shaped(top[0].diff, self._outer, self._at[-1])
+        whole = shaped(top[0].diff, *self._whole)
         for i, part in enumerate(bottom):
             if propagate_down[i]:
-                diff = shaped(part.diff, self._outer, self._columns[i])
+                diff = shaped(part.diff, *self._parts[i])
                 kernels.concat_backward(whole, diff, at=self._at[i])
 
 

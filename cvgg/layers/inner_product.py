@@ -25,7 +25,7 @@ class InnerProduct(Layer):
             {"num_output", "bias_term", "weight_filler", "bias_filler", "axis", "transpose"}
         )
     }
-    kernels = ("fc_forward", "fc_backward_data", "fc_backward_weights")
+    kernels = ("fc_workspace", "fc_forward", "fc_backward_data", "fc_backward_weights")
 
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
         param, shape = spec.inner_product_param, bottoms[0]
@@ -42,6 +42,9 @@ class InnerProduct(Layer):
             blobs.append(fillers.checked(param.bias_filler, (self._k,), "bias_filler"))
         self.params = param_defs(spec, blobs)
 
+    def workspace(self, kernels: Kernels) -> int:
+        return kernels.fc_workspace(self._rows, self._c, self._k)
+
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
         kernels.fc_forward(
             shaped(bottom[0].data, self._rows, self._c),
@@ -49,6 +52,7 @@ class InnerProduct(Layer):
             own.params[1].data if len(own.params) > 1 else None,
             shaped(top[0].data, self._rows, self._k),
             transpose=self._transpose,
+            workspace=own.workspace,
         )
 
     def backward(
@@ -64,6 +68,7 @@ class InnerProduct(Layer):
                 weight_diff,
                 bias_diff,
                 transpose=self._transpose,
+                workspace=own.workspace,
             )
         if propagate_down[0]:
             kernels.fc_backward_data(
@@ -71,4 +76,5 @@ class InnerProduct(Layer):
                 dy,
                 shaped(x.diff, self._rows, self._c),
                 transpose=self._transpose,
+                workspace=own.workspace,
             )

@@ -10,7 +10,7 @@ from .conv import (
     conv_relu_forward,
     conv_workspace,
 )
-from .fc import fc_backward_data, fc_backward_weights, fc_forward
+from .fc import fc_backward_data, fc_backward_weights, fc_forward, fc_workspace
 from .images import transform_forward
 from .loss import (
     accuracy_forward,
@@ -61,7 +61,7 @@ __all__ = [
     "count_labels", "dropout_backward", "dropout_forward", "eltwise_max_backward",
     "eltwise_max_forward", "eltwise_prod_backward", "eltwise_prod_forward",
     "eltwise_sum_backward", "eltwise_sum_forward", "fc_backward_data", "fc_backward_weights",
-    "fc_forward", "fill", "find_nonfinite", "lrn_across_backward", "lrn_across_forward",
+    "fc_forward", "fc_workspace", "fill", "find_nonfinite", "lrn_across_backward", "lrn_across_forward",
     "lrn_within_backward", "lrn_within_forward", "pool_ave_backward", "pool_ave_forward",
     "pool_max_backward", "pool_max_forward", "relu_backward", "relu_forward",
     "scale_backward_data", "scale_backward_weights", "scale_forward", "set_threads", "sgd_update",

@@ -45,8 +45,15 @@ def _product(left: Array, right: Array, out: Array) -> None:
     TEAM.share(pieces, work)
 
 
+def fc_workspace(n: int, c: int, k: int) -> int:
+    """None: BLAS has its own."""
+    return 0
+
+
 @unwarned
-def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool) -> None:
+def fc_forward(
+    x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool, workspace: Array
+) -> None:
     _check("fc_forward", x, w, y, b, transpose=transpose)
     _product(x, w if transpose else w.T, y)
     if b is not None:
@@ -54,14 +61,20 @@ def fc_forward(x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool
 
 
 @unwarned
-def fc_backward_data(w: Array, dy: Array, dx: Array, *, transpose: bool) -> None:
+def fc_backward_data(w: Array, dy: Array, dx: Array, *, transpose: bool, workspace: Array) -> None:
     _check("fc_backward_data", dx, w, dy, None, transpose=transpose)
     _product(dy, w.T if transpose else w, dx)
 
 
 @unwarned
 def fc_backward_weights(
-    x: Array, dy: Array, dw: Array | None, db: Array | None, *, transpose: bool
+    x: Array,
+    dy: Array,
+    dw: Array | None,
+    db: Array | None,
+    *,
+    transpose: bool,
+    workspace: Array,
 ) -> None:
     check("fc_backward_weights", x=x, dy=dy, dw=dw, db=db)
     need("fc_backward_weights", dy.ndim == 2, "dy must be (n, k)", dy=dy.shape)

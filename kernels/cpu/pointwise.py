@@ -61,7 +61,9 @@ def _check_concat(function: str, part: Array, whole: Array, at: int) -> None:
     check(function, part=part, whole=whole)
     need(
         function,
-        part.shape[0] == whole.shape[0] and 0 <= at <= at + part.shape[1] <= whole.shape[1],
+        part.ndim == whole.ndim == 3
+        and part.shape[::2] == whole.shape[::2]
+        and 0 <= at <= at + part.shape[1] <= whole.shape[1],
         "the part must lie inside the whole",
         part=part.shape,
         whole=whole.shape,

@@ -121,18 +121,20 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "lrn_across_backward: x must be (n, c, h, w): x (2, 3)",
     ),
     "fc": (
-        lambda: cpu.fc_forward(f(2, 3), f(4, 3), None, f(2, 4), transpose=True),
+        lambda: cpu.fc_forward(f(2, 3), f(4, 3), None, f(2, 4), transpose=True, workspace=f(0)),
         (
             "fc_forward: shapes must be x (n,c), w (c,k) or (k,c), y (n,k): "
             "x (2, 3), w (4, 3), y (2, 4), transpose True"
         ),
     ),
     "fc axes": (
-        lambda: cpu.fc_forward(f(2, 3), f(4, 3, 1), None, f(2, 4), transpose=False),
+        lambda: cpu.fc_forward(f(2, 3), f(4, 3, 1), None, f(2, 4), transpose=False, workspace=f(0)),
         "fc_forward: w must have 2 axes: w (4, 3, 1)",
     ),
     "fc db": (
-        lambda: cpu.fc_backward_weights(f(2, 3), f(2, 4), None, f(3), transpose=False),
+        lambda: cpu.fc_backward_weights(
+            f(2, 3), f(2, 4), None, f(3), transpose=False, workspace=f(0)
+        ),
         "fc_backward_weights: db must be (k,): db (3,)",
     ),
     "dropout ratio": (
@@ -140,8 +142,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "dropout_forward: ratio must be at least 0 and below 1: ratio 1.0",
     ),
     "concat": (
-        lambda: cpu.concat_forward(f(2, 3), f(2, 4), at=2),
-        "concat_forward: the part must lie inside the whole: part (2, 3), whole (2, 4), at 2",
+        lambda: cpu.concat_forward(f(2, 3, 5), f(2, 4, 5), at=2),
+        "concat_forward: the part must lie inside the whole: part (2, 3, 5), whole (2, 4, 5), at 2",
     ),
     "eltwise coeff": (
         lambda: cpu.eltwise_sum_forward([f(2), f(2)], f(2), coeff=[1.0]),

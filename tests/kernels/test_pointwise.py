@@ -108,16 +108,16 @@ def test_a_ratio_of_zero_drops_nothing(kernels: Kernels) -> None:
 # ---- concat and split
 
 
-def test_concat_forward_writes_its_columns_only(kernels: Kernels) -> None:
-    part, whole = draw(3, 4), stale(3, 9)
+def test_concat_forward_writes_its_channels_only(kernels: Kernels) -> None:
+    part, whole = draw(3, 4, 2), stale(3, 9, 2)
     kernels.concat_forward(part, whole, at=2)
     np.testing.assert_array_equal(whole[:, 2:6], part)
     assert (whole[:, :2] == 7).all()
     assert (whole[:, 6:] == 7).all()
 
 
-def test_concat_backward_reads_its_columns(kernels: Kernels) -> None:
-    part, whole = stale(3, 4), draw(3, 9)
+def test_concat_backward_reads_its_channels(kernels: Kernels) -> None:
+    part, whole = stale(3, 4, 2), draw(3, 9, 2)
     kernels.concat_backward(whole, part, at=5)
     np.testing.assert_array_equal(part, whole[:, 5:])
 

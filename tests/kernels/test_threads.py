@@ -46,9 +46,9 @@ def conv() -> Result:
 def fc() -> Result:
     x, w, y = draw(37, 301), draw(11, 301), draw(37, 11)
     dx, dw, db = empty(37, 301), draw(11, 301), draw(11)
-    cpu.fc_backward_data(w, y, dx, transpose=False)
-    cpu.fc_backward_weights(x, y, dw, db, transpose=False)
-    cpu.fc_forward(x, w, db, y, transpose=False)
+    cpu.fc_backward_data(w, y, dx, transpose=False, workspace=empty(0))
+    cpu.fc_backward_weights(x, y, dw, db, transpose=False, workspace=empty(0))
+    cpu.fc_forward(x, w, db, y, transpose=False, workspace=empty(0))
     return [y, dx, dw, db]
 
 
