@@ -36,6 +36,7 @@ TABLE = {
     "D": [[64] * 2, [128] * 2, [256] * 3, [512] * 3, [512] * 3],
     "E": [[64] * 2, [128] * 2, [256] * 4, [512] * 4, [512] * 4],
 }
+SHAPE = (1, 3, 224, 224)
 OWN_NETS = ("demo_vgg", "demo_linear")
 
 
@@ -137,6 +138,44 @@ def test_the_layers_are_those_of_table_1_under_the_released_names(net: str) -> N
         assert pool.stride == (2 if layer.type == "Pooling" else 1)
         found.append((layer.name, layer.type, width, window, (conv.pad or [0])[0]))
     assert found == expected
+
+
+def released(net: str) -> str:
+    """The deploy file in the form of 2014, as the paper's authors gave it out."""
+    at, blocks = "data", [f'name: "VGG-{net}" input: "data"', *map("input_dim: {}".format, SHAPE)]
+
+    def layer(name: str, kind: str, settings: str = "", *, in_place: bool = False) -> None:
+        nonlocal at
+        top = at if in_place else name
+        blocks.append(
+            f'layers {{ bottom: "{at}" top: "{top}" name: "{name}" type: {kind} {settings} }}'
+        )
+        at = top
+
+    for block, widths in enumerate(TABLE[net], start=1):
+        for place, width in enumerate(widths, start=1):
+            window = "pad: 1 kernel_size: 3"
+            settings = f"convolution_param {{ num_output: {width} {window} }}"
+            layer(f"conv{block}_{place}", "CONVOLUTION", settings)
+            layer(f"relu{block}_{place}", "RELU", in_place=True)
+        layer(f"pool{block}", "POOLING", "pooling_param { pool: MAX kernel_size: 2 stride: 2 }")
+    for number, width in (6, 4096), (7, 4096), (8, 1000):
+        layer(f"fc{number}", "INNER_PRODUCT", f"inner_product_param {{ num_output: {width} }}")
+        if number < 8:
+            layer(f"relu{number}", "RELU", in_place=True)
+            drop = "dropout_param { dropout_ratio: 0.5 }"
+            layer(f"drop{number}", "DROPOUT", drop, in_place=True)
+    layer("prob", "SOFTMAX")
+    return "\n".join(blocks)
+
+
+@pytest.mark.parametrize("net", ["D", "E"])
+def test_the_released_form_of_2014_is_the_same_net(net: str) -> None:
+    today = read_net(prototxt("deploy", net)).message
+    upgraded = read_net(released(net)).message
+    assert upgraded.layer[0].name == "input"  # the form of 2014 has no name for it
+    upgraded.layer[0].name = "data"
+    assert upgraded == today
 
 
 @pytest.mark.parametrize("net", [*PARAMS, "demo_vgg"])
