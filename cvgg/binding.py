@@ -172,14 +172,14 @@ def bind(
 
     def cut(slot: Slot) -> Array:
         assert slot.offset is not None
-        return engine.view(memory, slot.offset, slot.shape, slot.dtype)
+        return engine.view(memory, slot.offset, slot.shape, slot.dtype, slot.layout)
 
     def buffer(step: Step, name: str, slot: Slot) -> Array:
         if slot.offset is not None:
             return cut(slot)
         key = (step.name, name, slot.shape)
         if key not in lasting:
-            lasting[key] = engine.empty(slot.shape, slot.dtype)
+            lasting[key] = engine.empty(slot.shape, slot.dtype, slot.layout)
         return lasting[key]
 
     blobs = tuple(
@@ -195,6 +195,7 @@ def bind(
             state,
             counted=counted and (step.layer.ignore_label is None or i in plan.label_sources),
             feed=feeds.get(step.name),
+            put=engine.copy_in,
         )
         calls.append(
             Call(

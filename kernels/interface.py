@@ -141,8 +141,11 @@ class Kernels(Protocol):
         pooling_layer.cpp."""
         ...
 
-    def pool_max_backward(self, dy: Array, argmax: Array, dx: Array) -> None:
-        """dx = 0, then dx[argmax] += dy; argmax -1 gets nothing."""
+    def pool_max_backward(
+        self, dy: Array, argmax: Array, dx: Array, *, window: Pair, stride: Pair, pad: Pair
+    ) -> None:
+        """dx = 0, then dx[argmax] += dy; argmax -1 gets nothing. Each place that argmax names lies
+        in its window, as pool_max_forward leaves it."""
         ...
 
     def pool_ave_forward(
@@ -439,6 +442,10 @@ class Kernels(Protocol):
 
     def copy(self, x: Array, y: Array) -> None: ...
 
+    def convert(self, x: Array, y: Array) -> None:
+        """y = x, each in its own layout."""
+        ...
+
     def find_nonfinite(self, x: Array) -> int:
         """Flat place of the first NaN or infinity, -1 if all are finite."""
         ...
@@ -465,4 +472,42 @@ class Kernels(Protocol):
 
         Segments cover what is learned; elements outside all of them stay. Source: Caffe
         sgd_solver.cpp."""
+        ...
+
+
+class FusedKernels(Protocol):
+    """What a backend may have beside: asked for only where its engine's `fusions` name it."""
+
+    def conv_relu_pool_forward(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        argmax: Array,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        workspace: Array,
+    ) -> None:
+        """y (n,k,p/2,q/2) = max of each 2 x 2 window of relu(conv(x)), p and q even.
+
+        argmax uint8 (n, p/2, q/2, (k+3)/4): 2 bits for each channel, the place row-major in the
+        window, the first of equals.
+        """
+        ...
+
+    def relu_pool_bias_backward(
+        self, y: Array, argmax: Array, dy: Array, dx: Array, db: Array | None
+    ) -> None:
+        """dx (n,k,p,q) = dy where argmax says and y > 0, else 0; db += its sums."""
+        ...
+
+    def relu_bias_backward(
+        self, y: Array, dy: Array, dx: Array, db: Array | None, *, negative_slope: float
+    ) -> None:
+        """dx = dy * (1 where y > 0, else negative_slope); db += its sums over images and places. dy
+        and dx may be the same array."""
         ...

@@ -34,18 +34,22 @@ class Engine(Protocol):
     kernels: Kernels
     threads: int  # host threads that kernels and decoding may use
 
-    def empty(self, shape: Shape, dtype: str = "float32") -> Array:
-        """An array of zeros or anything; contiguous, aligned to 64 bytes."""
+    def empty(self, shape: Shape, dtype: str = "float32", layout: str = "NCHW") -> Array:
+        """An array of zeros; contiguous, aligned to 64 bytes."""
         ...
 
-    def view(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+    def view(
+        self, arena: Array, offset: int, shape: Shape, dtype: str, layout: str = "NCHW"
+    ) -> Array:
         """`shape` of `dtype` at byte `offset` of a uint8 arena; the memory is shared."""
         ...
 
-    def copy_in(self, dst: Array, host: NDArray[Any]) -> None: ...
+    def copy_in(self, dst: Array, host: NDArray[Any]) -> None:
+        """Fills an array from the host's, whose axes lie as its shape says."""
+        ...
 
     def copy_out(self, src: Array) -> NDArray[Any]:
-        """The array on the host; on the CPU engine the memory itself."""
+        """The array on the host, axes as its shape says; on the CPU engine the memory itself."""
         ...
 
     def memory_free(self) -> int:

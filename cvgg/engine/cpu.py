@@ -35,14 +35,18 @@ class CpuEngine:
         # Our kernels share the work themselves: kernels/cpu/team.py.
         threadpool_limits(limits=1, user_api="blas")
 
-    def empty(self, shape: Shape, dtype: str = "float32") -> Array:
+    def empty(self, shape: Shape, dtype: str = "float32", layout: str = "NCHW") -> Array:
         """Zeros: a diff that nothing writes must not be garbage."""
+        assert layout == self.traits.layout
         count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         raw = np.zeros(count + ALIGNMENT, dtype=np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + count].view(dtype).reshape(shape)
 
-    def view(self, arena: Array, offset: int, shape: Shape, dtype: str) -> Array:
+    def view(
+        self, arena: Array, offset: int, shape: Shape, dtype: str, layout: str = "NCHW"
+    ) -> Array:
+        assert layout == self.traits.layout
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         return arena[offset : offset + size].view(dtype).reshape(shape)
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from cvgg.errors import GraphError, LayerError
 from cvgg.layers.base import Layer, Setting
 from cvgg.layers.convolution_relu import ConvolutionReLU
+from cvgg.layers.layout import Layout
 from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.origin import Origin, did_you_mean
@@ -60,7 +61,7 @@ def register(modules: Iterable[ModuleType]) -> dict[str, type[Layer]]:
     """{type: class} of the layers that `modules` define. Raises ImportError if a type is said
     twice."""
     types: dict[str, type[Layer]] = {}
-    internal: frozenset[object] = frozenset(FUSED.values())
+    internal: frozenset[object] = frozenset([*FUSED.values(), Layout])
     for module in modules:
         for each in vars(module).values():
             if not (isinstance(each, type) and issubclass(each, Layer) and each.type):

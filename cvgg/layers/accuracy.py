@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from cvgg.errors import LayerError
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import shaped
+from cvgg.layers.axes import by_axis, shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.layers.labels import COUNT, Divisor, scores_form
 from cvgg.netdef.caffe_pb2 import LayerParameter, LossParameter
@@ -38,6 +38,7 @@ class Accuracy(Layer):
                 f"top_k must be from 1 to the number of classes {classes}, is {self._top_k}",
                 field="top_k",
             )
+        self.layout = by_axis(axis)
         self._ignored = param.ignore_label if param.HasField("ignore_label") else None
         self._divisor = Divisor.of(
             self._form, setting, mode=LossParameter.VALID, ignore_label=self._ignored

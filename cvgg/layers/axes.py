@@ -14,6 +14,12 @@ def around(shape: Shape, start: int, stop: int | None = None) -> Around:
     return count(shape[:start]), count(shape[start:stop]), count(shape[stop:])
 
 
+def by_axis(axis: int) -> str:
+    """The layout (Layer.layout) of a layer that works along one axis: with channels last in memory
+    a blob can be seen around axis 1, and around no other."""
+    return "any" if axis == 1 else "rows"
+
+
 def shaped(array: Array, *form: int) -> Array:
     """The same memory in another shape."""
     return array.reshape(form)

@@ -5,9 +5,12 @@ so that forward and backward hold no `if phase`. A layer object may serve severa
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cvgg.blob import Blob
 from cvgg.errors import LayerError
@@ -42,6 +45,7 @@ class Buffer:
     lasting: bool = (
         False  # keeps its content from pass to pass: a mean image, a count, what `load` fills
     )
+    follows: bool = False  # its axes lie as those of the layer's blobs do; else as `shape` says
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Own:
     state: Array  # int64, see kernels.interface.State
     counted: bool = True  # the net has written buffers["count"] for the whole batch
     feed: Any = None  # what a SourceLayer's open() gave
+    put: Callable[[Array, NDArray[Any]], None] = np.copyto  # Engine.copy_in
 
 
 class Layer(ABC):
@@ -84,6 +89,9 @@ class Layer(ABC):
     labels: ClassVar[frozenset[int]] = frozenset()  # bottoms that never get a diff
     shares_data: ClassVar[bool] = False  # its tops are views of bottom 0's data (Split, Flatten)
     shares_diff: ClassVar[bool] = False  # and of its diff (Flatten)
+    layout: str = "rows"
+    """How blobs of 4 axes must lie in memory: "rows", in the order of their shape; "images", in the
+    engine's own order for images; "any", all as the first bottom does."""
     may_be_in_place: bool = False  # its top may lie where its bottom lay
     reads_top: bool = (
         False  # backward reads the values of its tops: nothing may be done to them in place
@@ -130,6 +138,7 @@ class SourceLayer(Layer):
     """A layer that brings data: `load` is called before each pass, never captured in a graph."""
 
     bottom_count = (0, 0)
+    layout = "any"
     batch_size: int | None = (
         None  # the whole minibatch as the prototxt has it; None: not cut into micro-batches
     )

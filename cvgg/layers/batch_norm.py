@@ -25,6 +25,7 @@ class BatchNorm(Layer):
     fields: ClassVar = {
         "batch_norm_param": frozenset({"use_global_stats", "moving_average_fraction", "eps"})
     }
+    layout = "any"
     kernels = (
         "batch_norm_train_forward",
         "batch_norm_train_backward",

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from cvgg.errors import LayerError, ShapeError
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import around, shaped
+from cvgg.layers.axes import around, by_axis, shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import ConcatParameter, LayerParameter
 from cvgg.netdef.shapes import Shape, canonical_axis, describe
@@ -30,6 +30,7 @@ class Concat(Layer):
                     f"{describe(first)}, bottom {spec.bottom[i]!r} has {describe(shape)}",
                     field="bottom",
                 )
+        self.layout = by_axis(axis)
         self.couples_images = axis == 0
         self.tops = [(*first[:axis], sum(s[axis] for s in bottoms), *first[axis + 1 :])]
         self._parts = [around(shape, axis) for shape in bottoms]

@@ -41,6 +41,7 @@ class Convolution(Layer):
     }  # fmt: skip
     bottom_count = (1, None)
     top_count = (1, None)
+    layout = "images"
     kernels = ("conv_workspace", "conv_forward", "conv_backward_data", "conv_backward_weights")
 
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:

@@ -17,6 +17,7 @@ class ConvolutionReLU(Layer):
     """
 
     type = "Convolution+ReLU"
+    layout = "images"
     kernels = (*Convolution.kernels, "conv_relu_forward", "relu_forward", "relu_backward")
 
     def __init__(
@@ -27,7 +28,7 @@ class ConvolutionReLU(Layer):
         self._slope = relu.relu_param.negative_slope
         self.tops, self.params = inner.tops, inner.params
         if self._slope < 0:
-            self.buffers = [Buffer("sum", inner.tops[0])]
+            self.buffers = [Buffer("sum", inner.tops[0], follows=True)]
 
     def workspace(self, kernels: Kernels) -> int:
         return self._convolution.workspace(kernels)

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvgg.data.database import open_database
 from cvgg.data.datum import read_datum
@@ -16,7 +15,7 @@ from cvgg.data.order import Order, Shuffled, Stored, draw_skip
 from cvgg.data.records import DatumRecords, Records, datum_image
 from cvgg.data.transform import FIELDS, Cropper, check, colour_of, read_mean
 from cvgg.errors import LayerError, MissingInputError
-from cvgg.kernels.interface import Array, Kernels
+from cvgg.kernels.interface import Kernels
 from cvgg.layers.base import Blobs, Buffer, Own, Pass, Setting, SourceLayer
 from cvgg.netdef.caffe_pb2 import DataParameter, LayerParameter, TransformationParameter
 from cvgg.netdef.shapes import Shape, count, describe
@@ -92,14 +91,14 @@ class ImageTops:
         feed: Feed = own.feed
         batch = feed.take(this.batch, first, images)
         rows = slice(first, first + images)
-        put(own.buffers["images"], batch.images[rows])
-        put(own.buffers["place"], batch.place[rows])
+        own.put(own.buffers["images"], batch.images[rows])
+        own.put(own.buffers["place"], batch.place[rows])
         if len(top) > 1:
-            put(top[1].data, batch.labels[rows])
+            own.put(top[1].data, batch.labels[rows])
         mean = own.buffers.get("mean")
         if mean is not None and feed.mean_in is not mean:
             assert self._mean is not None
-            put(mean, self._mean)
+            own.put(mean, self._mean)
             feed.mean_in = mean
         kernels.transform_forward(
             own.buffers["images"],
@@ -113,11 +112,6 @@ class ImageTops:
         """How many labels of the whole batch are ignore_label."""
         feed: Feed = own.feed
         return int(np.count_nonzero(feed.labels(this.batch) == ignore_label))
-
-
-def put(array: Array, host: NDArray[Any]) -> None:
-    """Copies from the host into an array of the engine."""
-    np.copyto(array, host)
 
 
 class Data(SourceLayer):

@@ -20,6 +20,7 @@ class Dropout(Layer):
 
     type = "Dropout"
     fields: ClassVar = {"dropout_param": frozenset({"dropout_ratio"})}
+    layout = "any"
     kernels = ("dropout_forward", "dropout_backward", "copy")
     may_be_in_place = True
 

@@ -11,7 +11,6 @@ from cvgg.errors import LayerError
 from cvgg.kernels.interface import Kernels
 from cvgg.kernels.philox import Purpose, hash_name, normal, uniform
 from cvgg.layers.base import Blobs, Own, Pass, Setting, SourceLayer
-from cvgg.layers.data import put
 from cvgg.layers.input import checked
 from cvgg.netdef.caffe_pb2 import DummyDataParameter, FillerParameter, LayerParameter
 from cvgg.netdef.shapes import Shape, count
@@ -102,7 +101,7 @@ class DummyData(SourceLayer):
                 values = self._values(number, own, this)
                 if blob.shape != values.shape:
                     values = values[this.first : this.first + this.images]
-                put(blob.data, values)
+                own.put(blob.data, values)
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
         """How many numbers of a top are ignore_label, over the whole batch."""

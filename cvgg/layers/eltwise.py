@@ -20,6 +20,7 @@ class Eltwise(Layer):
     type = "Eltwise"
     fields: ClassVar = {"eltwise_param": frozenset({"operation", "coeff", "stable_prod_grad"})}
     bottom_count = (2, None)
+    layout = "any"
     kernels = (
         "eltwise_sum_forward",
         "eltwise_sum_backward",
@@ -46,7 +47,7 @@ class Eltwise(Layer):
             EltwiseParameter.MAX: (self._maximum, self._maximum_back),
         }[param.operation]
         if param.operation == EltwiseParameter.MAX:
-            self.buffers = [Buffer("argmax", bottoms[0], "int32")]
+            self.buffers = [Buffer("argmax", bottoms[0], "int32", follows=True)]
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
         self._forward(kernels, bottom, top, own)

@@ -17,6 +17,7 @@ class Input(Layer):
     fields: ClassVar = {"input_param": frozenset({"shape"})}
     bottom_count = (0, 0)
     top_count = (1, None)
+    layout = "any"
     has_backward = False
 
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:

@@ -20,6 +20,7 @@ class LRN(Layer):
 
     type = "LRN"
     fields: ClassVar = {"lrn_param": frozenset({"local_size", "alpha", "beta", "norm_region", "k"})}
+    layout = "images"
     kernels = (
         "lrn_across_forward",
         "lrn_across_backward",
@@ -47,7 +48,7 @@ class LRN(Layer):
                 f"k is always 1 WITHIN_CHANNEL (Caffe ignores it there), not {param.k:g}", field="k"
             )
         self.tops = [bottoms[0]]
-        self.buffers = [Buffer("scale", bottoms[0])]
+        self.buffers = [Buffer("scale", bottoms[0], follows=True)]
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
         param, x, y, scale = self._param, bottom[0].data, top[0].data, own.buffers["scale"]

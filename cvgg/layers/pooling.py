@@ -25,6 +25,7 @@ class Pooling(Layer):
             }
         )
     }  # fmt: skip
+    layout = "images"
     kernels = ("pool_max_forward", "pool_max_backward", "pool_ave_forward", "pool_ave_backward")
 
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
@@ -38,36 +39,28 @@ class Pooling(Layer):
                 field="bottom",
             )
         n, c, h, w = bottoms[0]
-        self._window = window = Window.of_pooling(param, (h, w))
+        window = Window.of_pooling(param, (h, w))
+        self._windows = {"window": window.size, "stride": window.stride, "pad": window.pad}
         top = (n, c, *window.pool_out((h, w), round_mode=param.round_mode))
         self.tops = [top]
         self._max = param.pool == PoolingParameter.MAX
         if self._max:
-            self.buffers = [Buffer("argmax", top, "int32")]
+            self.buffers = [Buffer("argmax", top, "int32", follows=True)]
 
     def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
-        window, x, y = self._window, bottom[0].data, top[0].data
+        x, y = bottom[0].data, top[0].data
         if self._max:
-            kernels.pool_max_forward(
-                x,
-                y,
-                own.buffers["argmax"],
-                window=window.size,
-                stride=window.stride,
-                pad=window.pad,
-            )
+            kernels.pool_max_forward(x, y, own.buffers["argmax"], **self._windows)
         else:
-            kernels.pool_ave_forward(x, y, window=window.size, stride=window.stride, pad=window.pad)
+            kernels.pool_ave_forward(x, y, **self._windows)
 
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
         if not propagate_down[0]:
             return
-        window, dy, dx = self._window, top[0].diff, bottom[0].diff
+        dy, dx = top[0].diff, bottom[0].diff
         if self._max:
-            kernels.pool_max_backward(dy, own.buffers["argmax"], dx)
+            kernels.pool_max_backward(dy, own.buffers["argmax"], dx, **self._windows)
         else:
-            kernels.pool_ave_backward(
-                dy, dx, window=window.size, stride=window.stride, pad=window.pad
-            )
+            kernels.pool_ave_backward(dy, dx, **self._windows)

@@ -14,6 +14,7 @@ class ReLU(Layer):
 
     type = "ReLU"
     fields: ClassVar = {"relu_param": frozenset({"negative_slope"})}
+    layout = "any"
     kernels = ("relu_forward", "relu_backward")
 
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:

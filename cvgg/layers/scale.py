@@ -7,7 +7,7 @@ from cvgg import fillers
 from cvgg.blob import Blob
 from cvgg.errors import LayerError, ShapeError
 from cvgg.kernels.interface import Array, Kernels
-from cvgg.layers.axes import around, shaped
+from cvgg.layers.axes import around, by_axis, shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import FillerParameter, LayerParameter, ScaleParameter
 from cvgg.netdef.params import param_defs
@@ -34,6 +34,7 @@ class Scale(Layer):
         self._learned = len(bottoms) == 1
         axis, shape = _of_param(param, bottoms[0]) if self._learned else _of_bottom(param, bottoms)
         self._form = around(bottoms[0], axis, axis + len(shape))
+        self.layout = by_axis(axis) if len(shape) == 1 else "rows"
         self.couples_images = self._learned and axis == 0 and len(shape) > 0
         self.tops = [bottoms[0]]
         blobs = []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import around, shaped
+from cvgg.layers.axes import around, by_axis, shaped
 from cvgg.layers.base import Blobs, Layer, Own, Setting
 from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.shapes import Shape, canonical_axis
@@ -21,6 +21,7 @@ class Softmax(Layer):
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
         axis = canonical_axis(spec.softmax_param.axis, len(bottoms[0]))
         self._form = around(bottoms[0], axis)
+        self.layout = by_axis(axis)
         self.couples_images = axis == 0
         self.tops = [bottoms[0]]
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from cvgg.kernels.interface import Kernels
-from cvgg.layers.axes import shaped
+from cvgg.layers.axes import by_axis, shaped
 from cvgg.layers.base import Blobs, Buffer, Layer, Own, Setting
 from cvgg.layers.labels import COUNT, Divisor, scores_form
 from cvgg.netdef.caffe_pb2 import LayerParameter, LossParameter
@@ -35,6 +35,7 @@ class SoftmaxWithLoss(Layer):
     def __init__(self, spec: LayerParameter, bottoms: Sequence[Shape], setting: Setting) -> None:
         param = spec.loss_param
         self._form, axis = scores_form(bottoms, spec.softmax_param.axis)
+        self.layout = by_axis(axis)
         self._ignored = param.ignore_label if param.HasField("ignore_label") else None
         self._divisor = Divisor.of(
             self._form, setting, mode=_mode(param), ignore_label=self._ignored
@@ -45,7 +46,7 @@ class SoftmaxWithLoss(Layer):
         # A cut batch adds up losses; probabilities of its passes would be added up as well.
         self.couples_images = axis == 0 or len(spec.top) > 1
         self.tops = [(), bottoms[0]][: len(spec.top)]
-        self.buffers = [Buffer("prob", self._form), COUNT]
+        self.buffers = [Buffer("prob", self._form, follows=True), COUNT]
 
     def count(self, images: int, ignored: int) -> float:
         return self._divisor.of_batch(images, ignored)

@@ -13,6 +13,7 @@ class Split(Layer):
 
     type = "Split"
     top_count = (1, None)
+    layout = "any"
     kernels = ("split_backward",)
     shares_data = True
 

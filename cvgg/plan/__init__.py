@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cvgg.engine.base import Traits
 from cvgg.errors import UnavailableError
 from cvgg.layers.base import Layer, Setting, SourceLayer
+from cvgg.layers.layout import Layout
 from cvgg.netdef.graph import Graph
 from cvgg.plan.description import (
     BlobPlan,
@@ -18,6 +19,7 @@ from cvgg.plan.description import (
 )
 from cvgg.plan.fusion import Unit, fuse
 from cvgg.plan.gradients import Flow, gradient_flow, loss_weights
+from cvgg.plan.layout import lay
 from cvgg.plan.lives import find_diffs, place
 from cvgg.plan.parameters import lay_out
 from cvgg.plan.wiring import Wiring, wire
@@ -44,7 +46,7 @@ def plan(
     the gradient that an update keeps. Raises UnavailableError if the backend lacks what a layer
     calls.
     """
-    units = fuse(graph, layers, traits, setting, keep=keep)
+    units = lay(fuse(graph, layers, traits, setting, keep=keep), traits)
     _check_kernels(units, traits)
     flow = gradient_flow(units, force_backward=graph.force_backward) if backward else _still(units)
     wires = wire(units, backward=backward)
@@ -52,6 +54,7 @@ def plan(
     read = {*graph.outputs, *flow.loss_weights}
     places = place(units, wires, flow, diffs, sorted(read), keep=keep)
     params = lay_out(units)
+    converted = {unit.tops[0] for unit in units if unit.layer.type == Layout.type}
     steps = tuple(
         Step(
             unit.nodes,
@@ -66,7 +69,7 @@ def plan(
         for i, unit in enumerate(units)
     )
     blobs = tuple(
-        BlobPlan(name, shape, traits.layout, data, diff, keep or name in read)
+        BlobPlan(name, shape, data, diff, keep or name in read)
         for name, shape, data, diff in zip(
             wires.names, wires.shapes, places.data, places.diff, strict=True
         )
@@ -90,7 +93,7 @@ def plan(
         params.learned,
         params.flat,
         diffs.constant,
-        dict(wires.latest),
+        {name: number for name, number in wires.latest.items() if name not in converted},
         flow.loss_weights,
         _label_sources(units, wires),
         memory,
@@ -123,7 +126,7 @@ def _label_sources(units: Sequence[Unit], wires: Wiring) -> dict[int, tuple[int,
         for number, top in enumerate(wires.tops[i]):
             if isinstance(unit.layer, SourceLayer):
                 made_by[top] = (i, number)
-            elif unit.layer.type == "Split" and wires.bottoms[i][0] in made_by:
+            elif unit.layer.type in ("Split", Layout.type) and wires.bottoms[i][0] in made_by:
                 made_by[top] = made_by[wires.bottoms[i][0]]
             else:
                 made_by.pop(top, None)

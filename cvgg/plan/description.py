@@ -20,6 +20,7 @@ class Slot:
     shape: Shape
     dtype: str
     offset: int | None
+    layout: str = "NCHW"
 
     @property
     def bytes(self) -> int:
@@ -33,7 +34,6 @@ class BlobPlan:
 
     name: str
     shape: Shape
-    layout: str
     data: Slot
     diff: Slot | None
     kept: bool

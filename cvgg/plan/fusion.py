@@ -16,10 +16,8 @@ class Unit:
 
     nodes: tuple[Node, ...]
     layer: Layer
-
-    @property
-    def bottoms(self) -> tuple[str, ...]:
-        return self.nodes[0].bottoms
+    bottoms: tuple[str, ...]  # those of the first node, or what stands for them in another layout
+    layout: str = "NCHW"  # of its blobs of 4 axes, and of the buffers that follow them
 
     @property
     def tops(self) -> tuple[str, ...]:
@@ -49,7 +47,7 @@ def fuse(
             taken.update(run[1:])
             specs = [each.spec for each in nodes]
             layer = FUSED[tuple(each.type for each in nodes)](specs, bottoms, setting)
-        units.append(Unit(nodes, layer))
+        units.append(Unit(nodes, layer, nodes[0].bottoms))
     return units
 
 

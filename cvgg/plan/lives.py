@@ -76,16 +76,24 @@ def place(
     offsets, arena = pack([Life(sizes[key], *span) for key, span in spans.items()])
     at = dict(zip(spans, offsets, strict=True))
     blobs = range(len(wires.names))
-    data = [Slot(wires.shapes[b], "float32", at["data", wires.data_root[b], ""]) for b in blobs]
+    data = [
+        Slot(wires.shapes[b], "float32", at["data", wires.data_root[b], ""], wires.layouts[b])
+        for b in blobs
+    ]
     diff = [
-        Slot(wires.shapes[b], "float32", at["diff", wires.diff_root[b], ""])
+        Slot(wires.shapes[b], "float32", at["diff", wires.diff_root[b], ""], wires.layouts[b])
         if b in diffs.present
         else None
         for b in blobs
     ]
     buffers = [
         {
-            buffer.name: Slot(buffer.shape, buffer.dtype, at.get(("buffer", i, buffer.name)))
+            buffer.name: Slot(
+                buffer.shape,
+                buffer.dtype,
+                at.get(("buffer", i, buffer.name)),
+                unit.layout if buffer.follows else "NCHW",
+            )
             for buffer in unit.layer.buffers
         }
         for i, unit in enumerate(units)

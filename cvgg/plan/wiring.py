@@ -17,6 +17,7 @@ class Wiring:
 
     names: list[str] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
+    layouts: list[str] = field(default_factory=list)
     data_root: list[int] = field(default_factory=list)
     diff_root: list[int] = field(default_factory=list)
     bottoms: list[tuple[int, ...]] = field(default_factory=list)
@@ -25,11 +26,12 @@ class Wiring:
         default_factory=dict
     )  # name -> number; an in-place layer may make a new one
 
-    def add(self, name: str, shape: Shape) -> int:
+    def add(self, name: str, shape: Shape, layout: str) -> int:
         """A new blob with memory of its own."""
         number = len(self.names)
         self.names.append(name)
         self.shapes.append(shape)
+        self.layouts.append(layout if len(shape) == 4 else "NCHW")
         self.data_root.append(number)
         self.diff_root.append(number)
         self.latest[name] = number
@@ -61,7 +63,7 @@ def wire(units: Sequence[Unit], *, backward: bool) -> Wiring:
             ):
                 tops.append(below)
                 continue
-            number = wires.add(name, shape)
+            number = wires.add(name, shape, unit.layout)
             tops.append(number)
             if layer.shares_data:
                 wires.data_root[number] = wires.data_root[bottoms[0]]

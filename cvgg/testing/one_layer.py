@@ -197,6 +197,7 @@ def _own(layer: Layer, engine: Engine, state: NDArray[np.int64]) -> Own:
         engine.empty((layer.workspace(engine.kernels),)),
         slots,
         counted=False,
+        put=engine.copy_in,
     )
 
 

@@ -34,6 +34,7 @@ from .norm import (
 from .pointwise import (
     concat_backward,
     concat_forward,
+    convert,
     copy,
     dropout_backward,
     dropout_forward,
@@ -57,7 +58,7 @@ __all__ = [
     "accuracy_forward", "accuracy_per_class_forward", "batch_norm_test_backward",
     "batch_norm_test_forward", "batch_norm_train_backward", "batch_norm_train_forward",
     "clip_gradients", "concat_backward", "concat_forward", "conv_backward_data",
-    "conv_backward_weights", "conv_forward", "conv_relu_forward", "conv_workspace", "copy",
+    "conv_backward_weights", "conv_forward", "conv_relu_forward", "conv_workspace", "convert", "copy",
     "count_labels", "dropout_backward", "dropout_forward", "eltwise_max_backward",
     "eltwise_max_forward", "eltwise_prod_backward", "eltwise_prod_forward",
     "eltwise_sum_backward", "eltwise_sum_forward", "fc_backward_data", "fc_backward_weights",

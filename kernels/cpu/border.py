@@ -5,7 +5,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .. import rules
 from ..interface import Array
+from ..rules import need
+
+__all__ = ["check", "has_shape", "need", "same", "unwarned"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,24 +38,10 @@ def check(function: str, /, *, dtype: str = "float32", **arrays: Array | None) -
 def same(function: str, /, **arrays: Array) -> None:
     """All have one shape, and each passes `check`. Raises ValueError."""
     check(function, **arrays)
-    shapes = {name: array.shape for name, array in arrays.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"{function}: shapes must be equal: {_list(shapes)}")
+    rules.equal(function, **arrays)
 
 
 def has_shape(function: str, shape: tuple[int, ...], /, **arrays: Any) -> None:
     """Every array passes `check` and has this shape; None passes. Raises ValueError."""
-    for name, array in arrays.items():
-        check(function, **{name: array})
-        if array is not None:
-            need(function, array.shape == shape, f"{name} must be {shape}", **{name: array.shape})
-
-
-def need(function: str, holds: object, rule: str, **values: Any) -> None:
-    """Raises ValueError with the rule and the values unless it holds."""
-    if not holds:
-        raise ValueError(f"{function}: {rule}: {_list(values)}")
-
-
-def _list(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in values.items())
+    check(function, **arrays)
+    rules.shaped(function, shape, **arrays)

@@ -2,20 +2,21 @@
 
 import numpy as np
 
+from .. import rules
 from ..interface import Array
 from . import _native
-from .border import check, has_shape, need, same, unwarned
+from .border import check, has_shape, same, unwarned
 
 
 def softmax_forward(x: Array, y: Array) -> None:
     same("softmax_forward", x=x, y=y)
-    need("softmax_forward", x.ndim == 3, "x must be (outer, c, inner)", x=x.shape)
+    rules.softmax("softmax_forward", x=x)
     _native.softmax_forward(x, y, *x.shape)
 
 
 def softmax_backward(y: Array, dy: Array, dx: Array) -> None:
     same("softmax_backward", y=y, dy=dy, dx=dx)
-    need("softmax_backward", y.ndim == 3, "y must be (outer, c, inner)", y=y.shape)
+    rules.softmax("softmax_backward", y=y)
     _native.softmax_backward(y, dy, dx, *y.shape)
 
 
@@ -27,13 +28,7 @@ def count_labels(label: Array, count: Array, *, ignore_label: int) -> None:
 
 def _check(function: str, x: Array, label: Array) -> None:
     check(function, x=x, label=label)
-    need(
-        function,
-        x.ndim == 3 and label.shape == (x.shape[0], x.shape[2]),
-        "x must be (outer, c, inner) and label (outer, inner)",
-        x=x.shape,
-        label=label.shape,
-    )
+    rules.labelled(function, x, label)
 
 
 def softmax_loss_forward(
@@ -66,7 +61,7 @@ def _right(
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """For each position 1 or 0; -1 where ignored, NaN where the label is no class."""
     _check(function, x, label)
-    need(function, 1 <= top_k <= x.shape[1], "top_k must be 1 to c", top_k=top_k, c=x.shape[1])
+    rules.top_k(function, x, top_k)
     right = np.empty(label.shape, dtype=np.float32)
     ignoring = ignore_label is not None
     outer, c, inner = x.shape
@@ -88,7 +83,7 @@ def accuracy_per_class_forward(
 ) -> None:
     function = "accuracy_per_class_forward"
     check(function, y=y)
-    need(function, y.shape == (x.shape[1],), "y must be (c,)", y=y.shape)
+    rules.per_class(function, x, y)
     right = _right(function, x, label, top_k, ignore_label).reshape(-1)
     if np.isnan(right).any():
         y.fill(np.nan)

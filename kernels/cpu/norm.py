@@ -2,22 +2,16 @@
 
 import numpy as np
 
+from .. import rules
 from ..interface import Array
 from . import _native
-from .border import check, has_shape, need, same, unwarned
+from .border import check, has_shape, same, unwarned
 
 
 def _check(function: str, x: Array, **of_channels: Array | None) -> None:
     check(function, x=x)
-    for name, array in of_channels.items():
-        check(function, **{name: array})  # type: ignore[arg-type]
-        need(
-            function,
-            x.ndim == 3 and (array is None or array.shape == (x.shape[1],)),
-            f"x must be (n, c, inner) and {name} (c,)",
-            x=x.shape,
-            **{name: array is not None and array.shape},
-        )
+    check(function, **of_channels)
+    rules.by_channel(function, x, **of_channels)
 
 
 @unwarned

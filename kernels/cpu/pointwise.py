@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import rules
 from ..interface import Array, State
 from ..philox import Purpose
 from . import _native
-from .border import check, need, same, unwarned
+from .border import check, same, unwarned
 
 
 def relu_forward(x: Array, y: Array, *, negative_slope: float) -> None:
@@ -23,8 +24,7 @@ def relu_backward(x: Array, dy: Array, dx: Array, *, negative_slope: float) -> N
 def _dropout(function: str, x: Array, y: Array, state: Array, layer: int, ratio: float) -> None:
     same(function, x=x, y=y)
     check(function, dtype="int64", state=state)
-    need(function, state.shape == (State.SLOTS,), "state must have its slots", state=state.shape)
-    need(function, 0 <= ratio < 1, "ratio must be at least 0 and below 1", ratio=ratio)
+    rules.dropout(function, state, ratio)
     first = int(state[State.FIRST_IMAGE]) * (x.size // x.shape[0] if x.ndim and x.size else 1)
     _native.dropout(
         x,
@@ -59,27 +59,18 @@ def concat_backward(whole: Array, part: Array, *, at: int) -> None:
 
 def _check_concat(function: str, part: Array, whole: Array, at: int) -> None:
     check(function, part=part, whole=whole)
-    need(
-        function,
-        part.ndim == whole.ndim == 3
-        and part.shape[::2] == whole.shape[::2]
-        and 0 <= at <= at + part.shape[1] <= whole.shape[1],
-        "the part must lie inside the whole",
-        part=part.shape,
-        whole=whole.shape,
-        at=at,
-    )
+    rules.concat(function, part, whole, at)
 
 
 def _check_all(function: str, xs: Sequence[Array], y: Array) -> None:
-    need(function, len(xs) > 0, "at least one input", inputs=len(xs))
+    rules.inputs(function, xs)
     same(function, y=y, **{f"x{i}": x for i, x in enumerate(xs)})
 
 
 @unwarned
 def eltwise_sum_forward(xs: Sequence[Array], y: Array, *, coeff: Sequence[float]) -> None:
     _check_all("eltwise_sum_forward", xs, y)
-    need("eltwise_sum_forward", len(coeff) == len(xs), "one coeff for each x", coeff=coeff)
+    rules.coefficients("eltwise_sum_forward", xs, coeff)
     np.multiply(xs[0], np.float32(coeff[0]), out=y)
     for x, factor in zip(xs[1:], coeff[1:], strict=True):
         np.add(y, x if factor == 1 else x * np.float32(factor), out=y)
@@ -102,7 +93,7 @@ def eltwise_prod_forward(xs: Sequence[Array], y: Array) -> None:
 @unwarned
 def eltwise_prod_backward(xs: Sequence[Array], dy: Array, dx: Array, *, index: int) -> None:
     _check_all("eltwise_prod_backward", [*xs, dy], dx)
-    need("eltwise_prod_backward", 0 <= index < len(xs), "index must be an input", index=index)
+    rules.input_index("eltwise_prod_backward", xs, index)
     np.copyto(dx, dy)
     for i, x in enumerate(xs):
         if i != index:
@@ -112,8 +103,7 @@ def eltwise_prod_backward(xs: Sequence[Array], dy: Array, dx: Array, *, index: i
 def eltwise_max_forward(xs: Sequence[Array], y: Array, argmax: Array) -> None:
     _check_all("eltwise_max_forward", xs, y)
     check("eltwise_max_forward", dtype="int32", argmax=argmax)
-    need("eltwise_max_forward", len(xs) > 1, "at least two inputs", inputs=len(xs))
-    need("eltwise_max_forward", argmax.shape == y.shape, "argmax must have y's shape", y=y.shape)
+    rules.eltwise_max("eltwise_max_forward", xs, y, argmax)
     _native.max_first(xs[0], xs[1], y, argmax)
     for i, x in enumerate(xs[2:], start=2):
         _native.max_next(x, y, argmax, i)
@@ -123,7 +113,7 @@ def eltwise_max_backward(dy: Array, argmax: Array, dx: Array, *, index: int) -> 
     function = "eltwise_max_backward"
     same(function, dy=dy, dx=dx)
     check(function, dtype="int32", argmax=argmax)
-    need(function, argmax.shape == dy.shape, "argmax must have dy's shape", argmax=argmax.shape)
+    rules.argmax(function, argmax, dy=dy)
     _native.max_backward(dy, argmax, dx, index)
 
 
@@ -143,6 +133,11 @@ def fill(x: Array, *, value: float) -> None:
 def copy(x: Array, y: Array) -> None:
     same("copy", x=x, y=y)
     np.copyto(y, x)
+
+
+def convert(x: Array, y: Array) -> None:
+    """There is one layout."""
+    copy(x, y)
 
 
 def find_nonfinite(x: Array) -> int:

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 
+from .. import rules
 from ..interface import Array, Scalars, Segment
 from . import _native
-from .border import check, has_shape, need, same
+from .border import check, has_shape, same
 
 
 def clip_gradients(dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
@@ -29,8 +30,8 @@ def sgd_update(
     same("sgd_update", w=w, dw=dw, history=history)
     has_shape("sgd_update", (int(Scalars.SLOTS),), scalars=scalars)
     rate, scale = float(scalars[Scalars.RATE]), float(scalars[Scalars.SCALE])
+    rules.segments("sgd_update", w, segments)
     for each in segments:
-        need("sgd_update", 0 <= each.start <= each.stop <= w.size, "outside w", segment=each)
         _native.sgd_update(
             w,
             dw,
