@@ -252,6 +252,13 @@ class Kernels(Protocol):
         the same."""
         ...
 
+    def relu_bias_backward(
+        self, y: Array, dy: Array, dx: Array, db: Array | None, *, negative_slope: float
+    ) -> None:
+        """dx = dy * (1 where y > 0, else negative_slope); db += its sums over images and places. dy
+        and dx may be the same array."""
+        ...
+
     def dropout_forward(
         self, x: Array, y: Array, state: Array, *, layer: int, ratio: float
     ) -> None:
@@ -503,11 +510,4 @@ class FusedKernels(Protocol):
         self, y: Array, argmax: Array, dy: Array, dx: Array, db: Array | None
     ) -> None:
         """dx (n,k,p,q) = dy where argmax says and y > 0, else 0; db += its sums."""
-        ...
-
-    def relu_bias_backward(
-        self, y: Array, dy: Array, dx: Array, db: Array | None, *, negative_slope: float
-    ) -> None:
-        """dx = dy * (1 where y > 0, else negative_slope); db += its sums over images and places. dy
-        and dx may be the same array."""
         ...

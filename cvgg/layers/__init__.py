@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from cvgg.errors import GraphError, LayerError
 from cvgg.layers.base import Layer, Setting
 from cvgg.layers.convolution_relu import ConvolutionReLU
+from cvgg.layers.convolution_relu_pooling import ConvolutionReLUPooling
 from cvgg.layers.layout import Layout
 from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.graph import Graph, Node
@@ -26,8 +27,15 @@ class Fused(Protocol):
         self, specs: Sequence[LayerParameter], bottoms: Sequence[Shape], setting: Setting
     ) -> Layer: ...
 
+    def fits(self, specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
+        """Whether it does what `layers`, made from `specs`, do one by one."""
+        ...
 
-FUSED: Mapping[tuple[str, ...], Fused] = {("Convolution", "ReLU"): ConvolutionReLU}
+
+FUSED: Mapping[tuple[str, ...], Fused] = {
+    ("Convolution", "ReLU"): ConvolutionReLU,
+    ("Convolution", "ReLU", "Pooling"): ConvolutionReLUPooling,
+}
 """What the plan puts in the place of several layers where the backend does them in one call."""
 
 KNOWN = frozenset(

@@ -45,6 +45,7 @@ class Buffer:
     lasting: bool = (
         False  # keeps its content from pass to pass: a mean image, a count, what `load` fills
     )
+    backward: bool = False  # nothing of it is needed before the layer goes backward
     follows: bool = False  # its axes lie as those of the layer's blobs do; else as `shape` says
 
 

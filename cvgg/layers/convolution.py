@@ -77,23 +77,32 @@ class Convolution(Layer):
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
-        weight_diff, bias_diff = own.params[0].diff, None
-        if len(own.params) > 1:
-            bias_diff = own.params[1].diff
         for y, down, x in zip(top, propagate_down, bottom, strict=True):
-            if weight_diff is not None or bias_diff is not None:
-                kernels.conv_backward_weights(
-                    x.data, y.diff, weight_diff, bias_diff, **self.numbers, workspace=own.workspace
-                )
-            if down:
-                kernels.conv_backward_data(
-                    own.params[0].data, y.diff, x.diff, **self.numbers, workspace=own.workspace
-                )
+            self.backward_from(kernels, y.diff, x, own, bias_diff(own.params), down=down)
+
+    def backward_from(
+        self, kernels: Kernels, dy: Array, x: Blob, own: Own, db: Array | None, *, down: bool
+    ) -> None:
+        """One bottom's part of backward; db None: the bias has its gradient, or wants none."""
+        dw = own.params[0].diff
+        if dw is not None or db is not None:
+            kernels.conv_backward_weights(
+                x.data, dy, dw, db, **self.numbers, workspace=own.workspace
+            )
+        if down:
+            kernels.conv_backward_data(
+                own.params[0].data, dy, x.diff, **self.numbers, workspace=own.workspace
+            )
 
 
 def bias(params: Sequence[Blob]) -> Array | None:
     """The values of the second param, if there is one."""
     return params[1].data if len(params) > 1 else None
+
+
+def bias_diff(params: Sequence[Blob]) -> Array | None:
+    """The diff of the second param, if there is one and it learns."""
+    return params[1].diff if len(params) > 1 else None
 
 
 def _input(spec: LayerParameter, bottoms: Sequence[Shape]) -> Shape:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cvgg.kernels.interface import Kernels
 from cvgg.layers.base import Blobs, Buffer, Layer, Own, Setting
-from cvgg.layers.convolution import Convolution, bias
+from cvgg.layers.convolution import Convolution, bias, bias_diff
 from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.shapes import Shape
 
@@ -18,7 +18,7 @@ class ConvolutionReLU(Layer):
 
     type = "Convolution+ReLU"
     layout = "images"
-    kernels = (*Convolution.kernels, "conv_relu_forward", "relu_forward", "relu_backward")
+    kernels = (*Convolution.kernels, "conv_relu_forward", "relu_forward", "relu_bias_backward")
 
     def __init__(
         self, specs: Sequence[LayerParameter], bottoms: Sequence[Shape], setting: Setting
@@ -29,6 +29,11 @@ class ConvolutionReLU(Layer):
         self.tops, self.params = inner.tops, inner.params
         if self._slope < 0:
             self.buffers = [Buffer("sum", inner.tops[0], follows=True)]
+
+    @staticmethod
+    def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
+        """Always."""
+        return True
 
     def workspace(self, kernels: Kernels) -> int:
         return self._convolution.workspace(kernels)
@@ -54,7 +59,7 @@ class ConvolutionReLU(Layer):
     def backward(
         self, kernels: Kernels, top: Blobs, propagate_down: Sequence[bool], bottom: Blobs, own: Own
     ) -> None:
-        (y,) = top
-        sign = own.buffers.get("sum", y.data)
-        kernels.relu_backward(sign, y.diff, y.diff, negative_slope=self._slope)
-        self._convolution.backward(kernels, top, propagate_down, bottom, own)
+        (y,), (x,), (down,) = top, bottom, propagate_down
+        sign, db = own.buffers.get("sum", y.data), bias_diff(own.params)
+        kernels.relu_bias_backward(sign, y.diff, y.diff, db, negative_slope=self._slope)
+        self._convolution.backward_from(kernels, y.diff, x, own, None, down=down)

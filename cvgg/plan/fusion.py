@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cvgg.engine.base import Traits
 from cvgg.layers import FUSED
 from cvgg.layers.base import Layer, Setting
+from cvgg.netdef.caffe_pb2 import LayerParameter
 from cvgg.netdef.graph import Graph, Node
 from cvgg.netdef.shapes import Shape
 
@@ -37,16 +38,12 @@ def fuse(
         shapes.update(zip(node.tops, layer.tops, strict=True))
         if first in taken:
             continue
-        run = max(
-            (r for types in traits.fusions if (r := _run(graph, first, types, keep=keep))),
-            key=len,
-            default=[first],
-        )
+        runs = (_run(graph, first, types, keep=keep) for types in traits.fusions)
+        run = max((r for r in runs if _fits(graph, layers, r)), key=len, default=[first])
         nodes = tuple(graph.nodes[i] for i in run)
         if len(run) > 1:
             taken.update(run[1:])
-            specs = [each.spec for each in nodes]
-            layer = FUSED[tuple(each.type for each in nodes)](specs, bottoms, setting)
+            layer = FUSED[_types(graph, run)](_specs(graph, run), bottoms, setting)
         units.append(Unit(nodes, layer, nodes[0].bottoms))
     return units
 
@@ -68,6 +65,21 @@ def _run(graph: Graph, first: int, types: tuple[str, ...], *, keep: bool) -> lis
             return []
         run.append(after)
     return run
+
+
+def _fits(graph: Graph, layers: Sequence[Layer], run: Sequence[int]) -> bool:
+    """Whether the fused layer can do what the layers of this run do."""
+    return bool(run) and FUSED[_types(graph, run)].fits(
+        _specs(graph, run), [layers[i] for i in run]
+    )
+
+
+def _types(graph: Graph, run: Sequence[int]) -> tuple[str, ...]:
+    return tuple(graph.nodes[i].type for i in run)
+
+
+def _specs(graph: Graph, run: Sequence[int]) -> list[LayerParameter]:
+    return [graph.nodes[i].spec for i in run]
 
 
 def _next_reader(graph: Graph, blob: str, producer: int) -> int | None:

@@ -95,6 +95,7 @@ def place(
                 unit.layout if buffer.follows else "NCHW",
             )
             for buffer in unit.layer.buffers
+            if flow.backward[i] or not buffer.backward
         }
         for i, unit in enumerate(units)
     ]
@@ -127,7 +128,10 @@ def _spans(
         for blob in (*wires.bottoms[i], *wires.tops[i]):
             use(("data", wires.data_root[blob], ""), *times)
         for buffer in unit.layer.buffers:
-            if not buffer.lasting:
+            if buffer.backward:
+                if flow.backward[i]:
+                    use(("buffer", i, buffer.name), back, back)
+            elif not buffer.lasting:
                 use(("buffer", i, buffer.name), *times)
         if flow.backward[i]:
             below = (

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..interface import Array, Pair
 from . import _native
-from .border import check, need, unwarned
+from .border import check, has_shape, need, same, unwarned
 from .team import TEAM
 
 _PARTS = 4  # sums of the weights' gradient that are made side by side, and then added in order
@@ -188,6 +188,18 @@ def conv_relu_forward(
     problem.check("conv_relu_forward", x, w, y, b, workspace)
     _forward(problem, x, w, y, workspace)
     _native.bias_relu(y, b, *_flat(y), True, negative_slope)
+
+
+def relu_bias_backward(
+    y: Array, dy: Array, dx: Array, db: Array | None, *, negative_slope: float
+) -> None:
+    function = "relu_bias_backward"
+    same(function, y=y, dy=dy, dx=dx)
+    need(function, dy.ndim == 4, "dy must be (n, k, p, q)", dy=dy.shape)
+    _native.relu_backward(y, dy, dx, negative_slope)
+    if db is not None:
+        has_shape(function, dy.shape[1:2], db=db)
+        _native.bias_backward(dx, db, *_flat(dx))
 
 
 @unwarned

@@ -10,7 +10,8 @@ from .border import check, has_shape, same, unwarned
 
 def _check(function: str, x: Array, **of_channels: Array | None) -> None:
     check(function, x=x)
-    check(function, **of_channels)
+    for name, array in of_channels.items():
+        check(function, **{name: array})  # type: ignore[arg-type]
     rules.by_channel(function, x, **of_channels)
 
 
