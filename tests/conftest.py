@@ -5,23 +5,20 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from emulator.driver import EmulatorDriver
 
 from cvgg.engine import Engine, open_engine
-from cvgg.kernels.interface import Kernels
+from cvgg.engine.cuda import CudaEngine
 
-BACKENDS = ["cpu"]
+BACKENDS = ["cpu", "emulated"]
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """An engine of each backend."""
-    return open_engine(request.param, threads=2)
-
-
-@pytest.fixture(scope="session")
-def kernels(engine: Engine) -> Kernels:
-    """The functions of each backend."""
-    return engine.kernels
+    """An engine of each backend; the CUDA engine's device is emulated."""
+    if request.param == "cpu":
+        return open_engine("cpu", threads=2)
+    return CudaEngine(EmulatorDriver(), threads=2)
 
 
 @pytest.fixture(autouse=True)

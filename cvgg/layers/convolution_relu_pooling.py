@@ -33,12 +33,12 @@ class ConvolutionReLUPooling(Layer):
     def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
         """The windows cover the plane without a rest, and ReLU leaves nothing below 0."""
         convolution, relu, pooling = specs
-        pool, top = pooling.pooling_param, layers[0].tops[0]
-        window = Window.of_pooling(pool, top[2:])
+        pool, (_, _, p, q) = pooling.pooling_param, layers[0].tops[0]
+        window = Window.of_pooling(pool, (p, q))
         return (
             pool.pool == PoolingParameter.MAX
             and (window.size, window.stride, window.pad) == ((2, 2), (2, 2), (0, 0))
-            and top[2] % 2 == top[3] % 2 == 0
+            and p % 2 == q % 2 == 0
             and relu.relu_param.negative_slope == 0
             and convolution.convolution_param.group == 1
         )

@@ -49,15 +49,16 @@ class OneLayer:
         values = [np.asarray(each, np.float32) for each in bottoms]
         self.layer = _make(nodes, [each.shape for each in values], Setting(phase))
         self._names = nodes[-1].tops
+        self._layout = _layout(self.layer, values, self.engine)
         self._bottoms = [
-            self._blob(name, each.shape)
-            for name, each in zip(nodes[0].bottoms, values, strict=True)
+            self._blob(name, each.shape, "NCHW" if i in self.layer.labels else self._layout)
+            for i, (name, each) in enumerate(zip(nodes[0].bottoms, values, strict=True))
         ]
         self.set_bottoms(values)
         self._tops = [self._top(i) for i in range(len(self.layer.tops))]
         state = np.zeros(State.SLOTS, np.int64)
         state[[State.SEED, State.DRAW, State.FIRST_IMAGE]] = seed, draw, first_image
-        self._own = _own(self.layer, self.engine, state)
+        self._own = _own(self.layer, self._layout, self.engine, state)
         filled = [
             fill(each.filler, each.shape, seed=seed, layer=nodes[0].name, index=i)
             for i, each in enumerate(self.layer.params)
@@ -132,8 +133,9 @@ class OneLayer:
         return [i not in self.layer.labels for i in range(len(self._bottoms))]
 
     # ---- inside
-    def _blob(self, name: str, shape: Shape) -> Blob:
-        return Blob(name, shape, self.engine.empty(shape), self.engine.empty(shape))
+    def _blob(self, name: str, shape: Shape, layout: str) -> Blob:
+        form = shape, "float32", layout if len(shape) == 4 else "NCHW"
+        return Blob(name, shape, self.engine.empty(*form), self.engine.empty(*form))
 
     def _top(self, index: int) -> Blob:
         """Memory of its own, or the bottom's where the layer shares it or works in place."""
@@ -141,7 +143,7 @@ class OneLayer:
         below = self._bottoms[index] if index < len(self._bottoms) else None
         if below is not None and below.name == name and layer.may_be_in_place:
             return below
-        blob = self._blob(name, shape)
+        blob = self._blob(name, shape, self._layout)
         if layer.shares_data:
             blob.data = self._bottoms[0].data.reshape(shape)
         if layer.shares_diff:
@@ -178,7 +180,13 @@ def _make(nodes: Sequence[Node], bottoms: Sequence[Shape], setting: Setting) -> 
     return FUSED[types]([node.spec for node in nodes], bottoms, setting)
 
 
-def _own(layer: Layer, engine: Engine, state: NDArray[np.int64]) -> Own:
+def _layout(layer: Layer, bottoms: Sequence[Values], engine: Engine) -> str:
+    """What the plan would choose for the layer's blobs."""
+    images = [each for i, each in enumerate(bottoms) if each.ndim == 4 and i not in layer.labels]
+    return engine.traits.layout if images and layer.layout != "rows" else "NCHW"
+
+
+def _own(layer: Layer, layout: str, engine: Engine, state: NDArray[np.int64]) -> Own:
     """What a net would lend the layer."""
     params = [
         Blob(
@@ -193,7 +201,10 @@ def _own(layer: Layer, engine: Engine, state: NDArray[np.int64]) -> Own:
     engine.copy_in(slots, state)
     return Own(
         params,
-        {each.name: engine.empty(each.shape, each.dtype) for each in layer.buffers},
+        {
+            each.name: engine.empty(each.shape, each.dtype, layout if each.follows else "NCHW")
+            for each in layer.buffers
+        },
         engine.empty((layer.workspace(engine.kernels),)),
         slots,
         counted=False,

@@ -102,11 +102,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "pool_max_forward: argmax must have y's shape: argmax (1, 1, 4, 4)",
     ),
     "pool argmax dtype": (
-        lambda: cpu.pool_max_backward(f(1, 1, 2, 2), f(1, 1, 2, 2), f(1, 1, 4, 4)),
+        lambda: cpu.pool_max_backward(f(1, 1, 2, 2), f(1, 1, 2, 2), f(1, 1, 4, 4), **POOL),
         "pool_max_backward: argmax must be a int32 array, is float32",
     ),
     "pool diffs": (
-        lambda: cpu.pool_max_backward(f(1, 2, 2, 2), i(1, 2, 2, 2), f(1, 1, 4, 4)),
+        lambda: cpu.pool_max_backward(f(1, 2, 2, 2), i(1, 2, 2, 2), f(1, 1, 4, 4), **POOL),
         (
             "pool_max_backward: dx and dy must be (n, c, h, w) and (n, c, p, q): "
             "dx (1, 1, 4, 4), dy (1, 2, 2, 2)"

@@ -93,7 +93,7 @@ def test_max_pool_backward_adds_up_at_the_winners(case: Case, kernels: Kernels) 
     dx, expected = np.full(x.shape, 7, np.float32), np.zeros((2, 3, case.plane[0] * case.plane[1]))
     for at in reference.places(dy.shape):
         expected[(*at[:2], argmax[at])] += dy[at]
-    kernels.pool_max_backward(dy, argmax.astype(np.int32), dx)
+    kernels.pool_max_backward(dy, argmax.astype(np.int32), dx, **case.said)
     # No more than 4 windows (2 by 2) share a cell: 4 float32 additions of sums below 4.
     np.testing.assert_allclose(dx, expected.reshape(x.shape), rtol=0, atol=4 * 4 * 2.0**-24)
 
@@ -102,7 +102,8 @@ def test_max_pool_backward_gives_nothing_to_an_empty_window(kernels: Kernels) ->
     argmax = np.array([-1, 2, -1, 2], np.int32).reshape(1, 1, 1, 4)
     dy = np.array([5, 1, 7, 2], np.float32).reshape(1, 1, 1, 4)
     dx = np.full((1, 1, 1, 3), 9, np.float32)
-    kernels.pool_max_backward(dy, argmax, dx)
+    # Windows of 4 that begin at -1, 0, 1 and 2: the second and the last see cell 2.
+    kernels.pool_max_backward(dy, argmax, dx, window=(1, 4), stride=(1, 1), pad=(0, 1))
     assert dx.ravel().tolist() == [0, 0, 3]
 
 

@@ -56,7 +56,7 @@ def pool() -> Result:
     x, y, dx = draw(3, 5, 7, 6), empty(3, 5, 4, 5), empty(3, 5, 7, 6)
     argmax, average, other = np.empty(y.shape, np.int32), empty(*y.shape), empty(*x.shape)
     cpu.pool_max_forward(x, y, argmax, **POOL)
-    cpu.pool_max_backward(y, argmax, dx)
+    cpu.pool_max_backward(y, argmax, dx, **POOL)
     cpu.pool_ave_forward(x, average, **POOL)
     cpu.pool_ave_backward(average, other, **POOL)
     return [y, argmax, dx, average, other]
