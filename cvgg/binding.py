@@ -2,14 +2,14 @@
 them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cvgg.blob import Blob
-from cvgg.engine.base import Engine
-from cvgg.errors import ShapeError
+from cvgg.engine.base import Engine, Inbox
+from cvgg.errors import OutOfMemoryError, ShapeError, UnavailableError
 from cvgg.fillers import fill
 from cvgg.kernels.interface import Array
 from cvgg.layers.base import Own, Pass, SourceLayer
@@ -33,11 +33,23 @@ class Arena:
         """Grows to what `plan` needs; those who are bound to the old memory notice by `memory`
         being another."""
         if plan.memory.blobs > self.bytes:
+            self.memory = self._empty((plan.memory.blobs,), "uint8", plan)
             self.bytes = plan.memory.blobs
-            self.memory = self.engine.empty((self.bytes,), "uint8")
         if plan.memory.workspace > self.floats * FLOAT:
+            self.workspace = self._empty((plan.memory.workspace // FLOAT,), "float32", plan)
             self.floats = plan.memory.workspace // FLOAT
-            self.workspace = self.engine.empty((self.floats,))
+
+    def _empty(self, shape: Shape, dtype: str, plan: Plan) -> Array:
+        """Raises UnavailableError, with the largest blobs, if there is no room."""
+        try:
+            return self.engine.empty(shape, dtype)
+        except OutOfMemoryError as error:
+            largest = sorted(plan.blobs, key=lambda blob: blob.data.bytes, reverse=True)[:3]
+            said = ", ".join(f"{each.name} {each.data.bytes:,}" for each in largest)
+            raise UnavailableError(
+                f"{plan.graph.name or 'the net'}: no room on {self.engine.name} for its blobs: "
+                f"{error}; the largest are {said} bytes; use a smaller batch_size, or --memory"
+            ) from None
 
 
 class Params:
@@ -126,12 +138,24 @@ class Binding:
     workspace: Array
     calls: tuple[Call, ...]
     blobs: tuple[Blob, ...]
+    recordings: dict[str, Any] = field(default_factory=dict)  # the engine's, of these calls
 
-    def load(self, engine: Engine, this: Pass) -> None:
+    def run(self, engine: Engine, *, backward: bool) -> None:
+        """One pass: forward, and with `backward` back from the losses."""
+
+        def work() -> None:
+            self.forward(engine)
+            if backward:
+                self.fill_diffs(engine)
+                self.backward(engine)
+
+        engine.run(work, self.recordings, "both" if backward else "forward")
+
+    def load(self, this: Pass) -> None:
         """Lets every source layer bring its part of the batch."""
         for call in self.calls:
             if isinstance(call.step.layer, SourceLayer):
-                call.step.layer.load(engine.kernels, call.tops, call.own, this)
+                call.step.layer.load(call.tops, call.own, this)
 
     def forward(self, engine: Engine) -> None:
         for call in self.calls:
@@ -159,6 +183,7 @@ def bind(
     state: Array,
     feeds: Mapping[str, Any],
     lasting: dict[tuple[str, str, Shape], Array],
+    inbox: Inbox,
     *,
     counted: bool,
 ) -> Binding:
@@ -195,7 +220,7 @@ def bind(
             state,
             counted=counted and (step.layer.ignore_label is None or i in plan.label_sources),
             feed=feeds.get(step.name),
-            put=engine.copy_in,
+            put=inbox.put,
         )
         calls.append(
             Call(
@@ -208,8 +233,8 @@ def bind(
     return Binding(plan, memory, workspace, tuple(calls), blobs)
 
 
-def count_labels(binding: Binding, engine: Engine, this: Pass, batch: int) -> None:
-    """Writes into buffers["count"] of each layer that has one how many labels of the whole batch
+def count_labels(binding: Binding, inbox: Inbox, this: Pass, batch: int) -> None:
+    """Puts into buffers["count"] of each layer that has one how many labels of the whole batch
     count."""
     for i, call in enumerate(binding.calls):
         if "count" not in call.own.buffers or not call.own.counted:
@@ -221,4 +246,4 @@ def count_labels(binding: Binding, engine: Engine, this: Pass, batch: int) -> No
             assert isinstance(brings.step.layer, SourceLayer)
             ignored = brings.step.layer.ignored(brings.own, this, top, layer.ignore_label)
         value = np.array([layer.count(batch, ignored)], dtype=np.float32)
-        engine.copy_in(call.own.buffers["count"], value)
+        inbox.put(call.own.buffers["count"], value)

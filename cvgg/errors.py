@@ -62,6 +62,14 @@ class UnavailableError(Error):
     exit_code = 69
 
 
+class OutOfMemoryError(UnavailableError):
+    """A device has no room for `asked` bytes; `free` are there."""
+
+    def __init__(self, asked: int, free: int) -> None:
+        super().__init__(f"{asked:,} bytes asked for, {free:,} free")
+        self.asked, self.free = asked, free
+
+
 class CannotCreateError(Error):
     """An output cannot be made: it exists, or there is no room (EX_CANTCREAT)."""
 

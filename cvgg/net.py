@@ -65,6 +65,8 @@ class Net:
         self._histories = histories
         self._arena: Arena = trained._arena if trained else Arena(self.engine)
         self._state: Array = self.engine.empty((State.SLOTS,), "int64")
+        self._inbox = self.engine.inbox()
+        self._waiting: Pass | None = None  # whose data is in the inbox
         self._lasting: dict[tuple[str, str, Shape], Array] = {}
         self._bindings: OrderedDict[tuple[tuple[str, Shape], ...], dict[int, Binding]] = (
             OrderedDict()
@@ -158,25 +160,26 @@ class Net:
             if blobs[name].diff is not None
         }
 
-    def run(self, batch: int, *, draw: int, backward: bool) -> Outputs:
+    def run(self, batch: int, *, draw: int, backward: bool, ahead: bool = False) -> Outputs:
         """One whole batch, in as many passes as memory asks for; gradients are added to the params'
         diffs.
 
         batch: the number of the batch in the data; draw: the number that random draws depend on.
+        ahead: the next batch and draw follow, so its data may be brought while this one runs.
         """
         wanted = {*self.outputs, *self.plan.loss_weights}
         gathered: dict[str, list[NDArray[Any]]] = {name: [] for name in sorted(wanted)}
-        for first, images in zip(offsets(self._cut.images), self._cut.images, strict=True):
-            this = Pass(draw, batch, first, images)
+        passes = self._passes(batch, draw)
+        following = passes[1:] + (self._passes(batch + 1, draw + 1)[:1] if ahead else [])
+        for number, this in enumerate(passes):
             binding = self.prepare(this)
-            binding.forward(self.engine)
+            binding.run(self.engine, backward=backward)
+            if self._inbox.early and number < len(following):
+                self._put(following[number])
             for name in gathered:
                 values = self.engine.copy_out(binding.blobs[binding.plan.names[name]].data)
                 lasts = self._keep and len(self._cut.images) == 1
                 gathered[name].append(values if lasts else values.copy())
-            if backward:
-                binding.fill_diffs(self.engine)
-                binding.backward(self.engine)
         self._values = {name: self._join(name, parts) for name, parts in gathered.items()}
         return {name: self._values[name] for name in self.outputs}
 
@@ -190,16 +193,33 @@ class Net:
 
     def prepare(self, this: Pass) -> Binding:
         """Writes the state, loads the data and counts the labels of a pass: it can run then."""
+        if self._waiting != this:
+            self._put(this)
+        self._inbox.deliver()
+        self._waiting = None
+        return self._binding(this.images)
+
+    def _put(self, this: Pass) -> None:
+        """Puts all of a pass that comes from the host into the inbox."""
+        self._inbox.clear()
         binding = self._binding(this.images)
         state = np.zeros(State.SLOTS, dtype=np.int64)
         state[State.SEED] = self.seed
         state[State.DRAW] = this.draw
         state[State.FIRST_IMAGE] = this.first
-        self.engine.copy_in(self._state, state)
-        binding.load(self.engine, this)
+        self._inbox.put(self._state, state)
+        binding.load(this)
         if self.batch is not None:
-            count_labels(binding, self.engine, this, self.batch)
-        return binding
+            count_labels(binding, self._inbox, this, self.batch)
+        self._waiting = this
+
+    def _passes(self, batch: int, draw: int) -> list[Pass]:
+        """Those of a batch."""
+        images = self._cut.images
+        return [
+            Pass(draw, batch, first, count)
+            for first, count in zip(offsets(images), images, strict=True)
+        ]
 
     def clear_param_diffs(self) -> None:
         """Zeros every param's diff."""
@@ -214,8 +234,8 @@ class Net:
             for i, blob in enumerate(blobs):
                 if (at := kernels.find_nonfinite(blob.data)) >= 0:
                     return f"param {i} of layer {layer!r}, element {at}"
-        for first, images in zip(offsets(self._cut.images), self._cut.images, strict=True):
-            for call in self.prepare(Pass(draw, batch, first, images)).calls:
+        for this in self._passes(batch, draw):
+            for call in self.prepare(this).calls:
                 call.step.layer.forward(kernels, call.bottoms, call.tops, call.own)
                 for top in call.tops:
                     if (at := kernels.find_nonfinite(top.data)) >= 0:
@@ -264,6 +284,7 @@ class Net:
         self.seed = seed
         self._feeds = self._open_feeds()
         self._bindings.clear()
+        self._waiting = None
 
     def close(self) -> None:
         """Stops the threads that bring data."""
@@ -324,6 +345,7 @@ class Net:
                 self._state,
                 self._feeds,
                 self._lasting,
+                self._inbox,
                 counted=self.batch is not None,
             )
         return ready[images]

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from cvgg.engine import Engine, open_engine
+from cvgg.engine import Engine, best_engine, open_engine
 from cvgg.errors import UsageError
 
 log = logging.getLogger("cvgg")
@@ -76,7 +76,7 @@ def engine_of(args: argparse.Namespace, *, gpu_asked: bool | None = None) -> Eng
     elif gpu_asked is not None:
         name, why = ("cuda" if gpu_asked else "cpu"), "solver_mode"
     else:
-        name, why = "cpu", "no GPU engine is there"
+        name, why = best_engine()
     engine = open_engine(name, threads=args.threads)
     log.info("Engine %s, %d threads (%s)", engine.name, engine.threads, why)
     return engine

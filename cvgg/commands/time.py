@@ -2,9 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from itertools import pairwise
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -157,26 +157,25 @@ def _iteration(
 def _run(
     binding: "Binding", engine: "Engine", forward: "NDArray[Any]", backward: "NDArray[Any]"
 ) -> None:
-    """One pass; adds the seconds of each step to `forward` and `backward`."""
+    """One pass; adds the seconds of each step to `forward` and `backward`. The engine's own clock
+    takes the times, so that nobody waits between two steps."""
     kernels = engine.kernels
-    for i, call in enumerate(binding.calls):
-        layer, arrays = call.step.layer, (call.bottoms, call.tops, call.own)
-        forward[i] += _timed(engine, partial(layer.forward, kernels, *arrays))
+    marks = [engine.mark()]
+    for call in binding.calls:
+        call.step.layer.forward(kernels, call.bottoms, call.tops, call.own)
+        marks.append(engine.mark())
     binding.fill_diffs(engine)
-    for i, call in reversed(list(enumerate(binding.calls))):
-        if call.step.backward:
-            layer = call.step.layer
-            taken = (call.tops, call.step.propagate_down, call.bottoms, call.own)
-            backward[i] += _timed(engine, partial(layer.backward, kernels, *taken))
-
-
-def _timed(engine: "Engine", call: Callable[[], None]) -> float:
-    """Seconds until the engine has done all that `call` asks of it."""
-    engine.synchronize()
-    start = perf_counter()
-    call()
-    engine.synchronize()
-    return perf_counter() - start
+    back = [i for i, call in reversed(list(enumerate(binding.calls))) if call.step.backward]
+    back_marks = [engine.mark()]
+    for call in (binding.calls[i] for i in back):
+        call.step.layer.backward(
+            kernels, call.tops, call.step.propagate_down, call.bottoms, call.own
+        )
+        back_marks.append(engine.mark())
+    for i, (first, last) in enumerate(pairwise(marks)):
+        forward[i] += engine.seconds(first, last)
+    for i, (first, last) in zip(back, pairwise(back_marks), strict=True):
+        backward[i] += engine.seconds(first, last)
 
 
 def _result(net: "Net", seconds: Seconds) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """An engine: the memory and the kernels of one device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,27 @@ class Traits:
     dtypes: tuple[str, ...] = ("float32",)
     architecture: str = ""
     compute_units: int = 1
+    copies: int = 0  # of what the host brings, that the engine keeps beside the arrays themselves
+
+
+class Inbox(Protocol):
+    """Values for arrays that the next pass reads, on their way to the device."""
+
+    early: bool
+    """Whether values may be put while a pass is still running, and gain by it."""
+
+    def put(self, dst: Array, host: NDArray[Any]) -> None:
+        """`dst` holds these values from the next deliver() on, perhaps from now on; `host` may
+        change afterwards."""
+        ...
+
+    def deliver(self) -> None:
+        """Everything that was put is there for the work that follows."""
+        ...
+
+    def clear(self) -> None:
+        """Forgets what was put and not delivered."""
+        ...
 
 
 class Engine(Protocol):
@@ -50,6 +72,23 @@ class Engine(Protocol):
 
     def copy_out(self, src: Array) -> NDArray[Any]:
         """The array on the host, axes as its shape says; on the CPU engine the memory itself."""
+        ...
+
+    def inbox(self) -> Inbox:
+        """A new one, for the arrays of one net."""
+        ...
+
+    def run(self, work: Callable[[], None], recordings: dict[str, Any], key: str) -> None:
+        """Does `work`, which calls kernels on the same arrays each time. An engine may record it,
+        keep the recording in `recordings` under `key`, and play that from then on."""
+        ...
+
+    def mark(self) -> Any:
+        """A moment in the order of the engine's work."""
+        ...
+
+    def seconds(self, first: Any, last: Any) -> float:
+        """Time between two moments; waits for the last."""
         ...
 
     def memory_free(self) -> int:

@@ -1,19 +1,37 @@
 """The CPU engine: numpy memory, the kernels of cvgg.kernels.cpu."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from cvgg.engine.base import Traits
+from cvgg.engine.base import Inbox, Traits
+from cvgg.errors import OutOfMemoryError
 from cvgg.kernels import cpu
 from cvgg.kernels.interface import Array, Kernels
 from cvgg.netdef.shapes import Shape
 
 ALIGNMENT = 64  # bytes: a cache line, and enough for AVX-512
+
+
+class CpuInbox:
+    """Values go straight into their arrays."""
+
+    early = False
+
+    def put(self, dst: Array, host: NDArray[Any]) -> None:
+        np.copyto(dst, host)
+
+    def deliver(self) -> None:
+        """All is there."""
+
+    def clear(self) -> None:
+        """Nothing waits."""
 
 
 class CpuEngine:
@@ -39,7 +57,10 @@ class CpuEngine:
         """Zeros: a diff that nothing writes must not be garbage."""
         assert layout == self.traits.layout
         count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        raw = np.zeros(count + ALIGNMENT, dtype=np.uint8)
+        try:
+            raw = np.zeros(count + ALIGNMENT, dtype=np.uint8)
+        except MemoryError:
+            raise OutOfMemoryError(count, self.memory_free()) from None
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + count].view(dtype).reshape(shape)
 
@@ -56,6 +77,18 @@ class CpuEngine:
     def copy_out(self, src: Array) -> NDArray[Any]:
         result: NDArray[Any] = src
         return result
+
+    def inbox(self) -> Inbox:
+        return CpuInbox()
+
+    def run(self, work: Callable[[], None], recordings: dict[str, Any], key: str) -> None:
+        work()
+
+    def mark(self) -> float:
+        return perf_counter()
+
+    def seconds(self, first: float, last: float) -> float:
+        return last - first
 
     def memory_free(self) -> int:
         """What the kernel says is available, or what is left of this process's cgroup if that is

@@ -1,18 +1,21 @@
 """The CUDA engine: a device's memory and our kernels on it, through a Driver."""
 
+import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvgg.engine.base import Traits
-from cvgg.errors import UnavailableError
-from cvgg.kernels.cuda import Backend, DeviceArray, Driver, OutOfMemoryError
-from cvgg.kernels.cuda.driver import empty, view
+from cvgg.engine.base import Inbox, Traits
+from cvgg.engine.inbox import CudaInbox
+from cvgg.kernels.cuda import Backend, DeviceArray, Driver
+from cvgg.kernels.cuda.driver import empty, from_host_order, to_host_order, view
 from cvgg.kernels.interface import Array, Kernels
-from cvgg.netdef.shapes import Shape, describe
+from cvgg.netdef.shapes import Shape
 
 FUSIONS = frozenset({("Convolution", "ReLU"), ("Convolution", "ReLU", "Pooling")})
+WARM = object()  # in the place of a recording: the work was done once
 
 
 def cuda_traits(backend: Backend) -> Traits:
@@ -25,29 +28,26 @@ def cuda_traits(backend: Backend) -> Traits:
         layout="NHWC",
         architecture=card.architecture,
         compute_units=card.multiprocessors,
+        copies=2,
     )
 
 
 class CudaEngine:
     """Runs on one device. Hosts see NCHW: copies turn the axes."""
 
-    def __init__(self, driver: Driver, *, name: str = "cuda:0", threads: int = 1) -> None:
-        """threads: host threads for decoding."""
-        self.name, self.threads, self.driver = name, threads, driver
+    def __init__(self, driver: Driver, *, threads: int | None = None) -> None:
+        """threads: host threads, for decoding."""
+        self.name, self.driver = f"cuda:{driver.device}", driver
+        self.threads = threads or len(os.sched_getaffinity(0))
         backend = Backend(driver)
         self.kernels: Kernels = backend
         self.traits = cuda_traits(backend)
 
     def empty(self, shape: Shape, dtype: str = "float32", layout: str = "NCHW") -> Array:
         """Zeros: a diff that nothing writes must not be garbage."""
-        try:
-            array = empty(self.driver, shape, dtype, layout)
-        except OutOfMemoryError as error:
-            raise UnavailableError(f"{self.name}: an array of {describe(shape)}: {error}") from None
+        array = empty(self.driver, shape, dtype, layout)
         if array.size:
-            zeros = np.zeros(array.nbytes, np.uint8)
-            self.driver.copy_in(array.pointer, zeros, self.driver.compute)
-            self.driver.synchronize(self.driver.compute)
+            self.driver.zero(array.pointer, array.nbytes, self.driver.compute)
         return array
 
     def view(
@@ -57,23 +57,39 @@ class CudaEngine:
 
     def copy_in(self, dst: Array, host: NDArray[Any]) -> None:
         array: DeviceArray = dst
-        values = np.broadcast_to(np.asarray(host, array.dtype), array.shape)
-        if array.channels_last:
-            values = np.moveaxis(values, 1, -1)
         if array.size:
-            self.driver.copy_in(array.pointer, np.ascontiguousarray(values), self.driver.compute)
+            values = from_host_order(array, host)
+            self.driver.copy_in(array.pointer, values, self.driver.compute)
             self.driver.synchronize(self.driver.compute)
 
     def copy_out(self, src: Array) -> NDArray[Any]:
         array: DeviceArray = src
-        shape = array.shape
-        if array.channels_last:
-            shape = (shape[0], *shape[2:], shape[1])
-        host = np.empty(shape, array.dtype)
+        host = np.empty(array.size, array.dtype)
         if array.size:
             self.driver.copy_out(host, array.pointer, self.driver.compute)
             self.driver.synchronize(self.driver.compute)
-        return np.ascontiguousarray(np.moveaxis(host, -1, 1)) if array.channels_last else host
+        return to_host_order(array, host)
+
+    def inbox(self) -> Inbox:
+        return CudaInbox(self.driver)
+
+    def run(self, work: Callable[[], None], recordings: dict[str, Any], key: str) -> None:
+        """The first time as it comes, which compiles kernels; then from a CUDA graph."""
+        state = recordings.get(key)
+        if state is None:
+            work()
+            recordings[key] = WARM
+            return
+        if state is WARM:
+            recordings[key] = state = self.driver.capture(work)
+        state.launch()
+
+    def mark(self) -> Any:
+        return self.driver.record(self.driver.compute)
+
+    def seconds(self, first: Any, last: Any) -> float:
+        self.driver.synchronize(self.driver.compute)
+        return self.driver.elapsed_ms(first, last) / 1000
 
     def memory_free(self) -> int:
         return self.driver.memory_free()

@@ -69,7 +69,7 @@ class Own:
     state: Array  # int64, see kernels.interface.State
     counted: bool = True  # the net has written buffers["count"] for the whole batch
     feed: Any = None  # what a SourceLayer's open() gave
-    put: Callable[[Array, NDArray[Any]], None] = np.copyto  # Engine.copy_in
+    put: Callable[[Array, NDArray[Any]], None] = np.copyto  # Inbox.put: for what `load` brings
 
 
 class Layer(ABC):
@@ -136,7 +136,8 @@ class Layer(ABC):
 
 
 class SourceLayer(Layer):
-    """A layer that brings data: `load` is called before each pass, never captured in a graph."""
+    """A layer that brings data. `load` comes before each pass, perhaps while the pass before it
+    still runs, and is never recorded; forward is."""
 
     bottom_count = (0, 0)
     layout = "any"
@@ -151,12 +152,10 @@ class SourceLayer(Layer):
         to open. Raises MissingInputError if the data is not there."""
 
     @abstractmethod
-    def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None: ...
+    def load(self, top: Blobs, own: Own, this: Pass) -> None:
+        """Puts what comes from the host (own.put); forward makes the tops of it."""
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
         """How many labels of the whole batch `this.batch`, delivered on top number `top`, are
         ignore_label."""
         raise LayerError(f"top {top} of {self.type} brings no labels")
-
-    def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
-        """Nothing: the data came with `load`."""

@@ -85,8 +85,8 @@ class ImageTops:
             prefetch=ordering.prefetch,
         )
 
-    def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None:
-        """Fills the tops with this pass's images and labels."""
+    def load(self, top: Blobs, own: Own, this: Pass) -> None:
+        """Brings this pass's images and labels."""
         first, images = this.first, self.tops[0][0]
         feed: Feed = own.feed
         batch = feed.take(this.batch, first, images)
@@ -100,10 +100,13 @@ class ImageTops:
             assert self._mean is not None
             own.put(mean, self._mean)
             feed.mean_in = mean
+
+    def forward(self, kernels: Kernels, top: Blobs, own: Own) -> None:
+        """Mean, scale and mirror."""
         kernels.transform_forward(
             own.buffers["images"],
             own.buffers["place"],
-            mean,
+            own.buffers.get("mean"),
             top[0].data,
             scale=self._spec.transform_param.scale,
         )
@@ -166,8 +169,11 @@ class Data(SourceLayer):
         ordering = Ordering(self._param.shuffle, self._param.rand_skip, self._param.prefetch)
         return self._images.feed(records, ordering, seed=seed, threads=threads)
 
-    def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None:
-        self._images.load(kernels, top, own, this)
+    def load(self, top: Blobs, own: Own, this: Pass) -> None:
+        self._images.load(top, own, this)
+
+    def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
+        self._images.forward(kernels, top, own)
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
         if top != 1:

@@ -93,15 +93,18 @@ class DummyData(SourceLayer):
     def open(self, *, seed: int, threads: int) -> Seed:
         return Seed(seed)
 
-    def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None:
+    def load(self, top: Blobs, own: Own, this: Pass) -> None:
         for number, blob in enumerate(top):
-            if self._fillers[number].type == "constant":
-                kernels.fill(blob.data, value=self._fillers[number].value)
-            else:
+            if self._fillers[number].type != "constant":
                 values = self._values(number, own, this)
                 if blob.shape != values.shape:
                     values = values[this.first : this.first + this.images]
                 own.put(blob.data, values)
+
+    def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
+        for filler, blob in zip(self._fillers, top, strict=True):
+            if filler.type == "constant":
+                kernels.fill(blob.data, value=filler.value)
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
         """How many numbers of a top are ignore_label, over the whole batch."""

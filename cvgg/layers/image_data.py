@@ -75,8 +75,11 @@ class ImageData(SourceLayer):
         ordering = Ordering(self._param.shuffle, self._param.rand_skip, _PREFETCH)
         return self._images.feed(self._records(), ordering, seed=seed, threads=threads)
 
-    def load(self, kernels: Kernels, top: Blobs, own: Own, this: Pass) -> None:
-        self._images.load(kernels, top, own, this)
+    def load(self, top: Blobs, own: Own, this: Pass) -> None:
+        self._images.load(top, own, this)
+
+    def forward(self, kernels: Kernels, bottom: Blobs, top: Blobs, own: Own) -> None:
+        self._images.forward(kernels, top, own)
 
     def ignored(self, own: Own, this: Pass, top: int, ignore_label: int) -> int:
         if top != 1:

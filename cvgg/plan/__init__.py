@@ -79,7 +79,7 @@ def plan(
         params=params.flat * FLOAT,
         gradients=params.learned * FLOAT if backward else 0,
         blobs=places.arena,
-        lasting=places.lasting,
+        lasting=places.lasting * (1 + traits.copies),
         workspace=workspace * FLOAT,
         history=histories * params.learned * FLOAT,
     )

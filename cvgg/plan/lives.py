@@ -143,7 +143,8 @@ def _spans(
     for blob in diffs.constant:
         use(("diff", wires.diff_root[blob], ""), steps, steps)  # filled before the first goes back
     for name in outputs:
-        use(("data", wires.data_root[wires.latest[name]], ""), steps, steps)  # read after the last
+        # Read after the last step: forward and backward run as one.
+        use(("data", wires.data_root[wires.latest[name]], ""), 2 * steps - 1, 2 * steps - 1)
     return spans
 
 

@@ -93,6 +93,7 @@ class Solver:
         plan = self.net.plan
         self._history = self.engine.empty((plan.learned,))
         self._scalars: Array = self.engine.empty((Scalars.SLOTS,))
+        self._recordings: dict[str, Any] = {}  # the engine's, of the update
         self.iter = 0
         self._batches = 0  # taken from the data so far: one a sub-iteration
         self._losses: deque[float] = deque(maxlen=self.param.average_loss)
@@ -233,7 +234,7 @@ class Solver:
         outputs: Outputs = {}
         for sub in range(self.param.iter_size):
             number = self._batches + sub
-            outputs = self.net.run(number, draw=number, backward=backward)
+            outputs = self.net.run(number, draw=number, backward=backward, ahead=backward)
             losses.append(self.net.loss())
             if not math.isfinite(losses[-1]):
                 where = self.net.find_nonfinite(number, draw=number)
@@ -250,25 +251,29 @@ class Solver:
         kernels, flat, plan = self.engine.kernels, self.net.flat, self.net.plan
         if flat.diff is None or not plan.learned:
             return
-        scale = 1.0 / self.param.iter_size
+        scale = 1.0 / self.param.iter_size  # fixed; the rate is not, so it comes through memory
         scalars = np.zeros(Scalars.SLOTS, dtype=np.float32)
         scalars[Scalars.RATE], scalars[Scalars.SCALE] = self.lr, scale
         self.engine.copy_in(self._scalars, scalars)
-        if self.param.clip_gradients >= 0:
-            kernels.clip_gradients(
-                flat.diff, self._scalars, threshold=self.param.clip_gradients, scale=scale
-            )
         decay, l1 = self.param.weight_decay, self.param.regularization_type == "L1"
-        kernels.sgd_update(
-            flat.learned,
-            flat.diff,
-            self._history,
-            self._scalars,
-            segments=plan.segments,
-            momentum=self.param.momentum,
-            l1=decay if l1 else 0.0,
-            l2=0.0 if l1 else decay,
-        )
+
+        def work() -> None:
+            if self.param.clip_gradients >= 0:
+                kernels.clip_gradients(
+                    flat.diff, self._scalars, threshold=self.param.clip_gradients, scale=scale
+                )
+            kernels.sgd_update(
+                flat.learned,
+                flat.diff,
+                self._history,
+                self._scalars,
+                segments=plan.segments,
+                momentum=self.param.momentum,
+                l1=decay if l1 else 0.0,
+                l2=0.0 if l1 else decay,
+            )
+
+        self.engine.run(work, self._recordings, "update")
 
     def _smooth(self, loss: float) -> float:
         """Mean of this loss and those before it, average_loss at most."""

@@ -1,7 +1,7 @@
 """The CUDA backend: our kernels behind the functions of `Kernels`, on any Driver."""
 
 from .conv import ConvKernels
-from .driver import DeviceArray, Driver, DriverError, OutOfMemoryError, Properties
+from .driver import DeviceArray, Driver, DriverError, Properties
 from .fc import FcKernels
 from .images import ImageKernels
 from .loss import LossKernels
@@ -11,7 +11,7 @@ from .pointwise import PointwiseKernels
 from .pool import PoolKernels
 from .update import UpdateKernels
 
-__all__ = ["Backend", "DeviceArray", "Driver", "DriverError", "OutOfMemoryError", "Properties"]
+__all__ = ["Backend", "DeviceArray", "Driver", "DriverError", "Properties"]
 
 
 class Backend(

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import UnavailableError
+
 FOLDER = Path(__file__).parent
 OPTIONS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v", "-default-device")
-_INCLUDE = re.compile(r'^#include "([\w.]+)"\s*$', re.MULTILINE)
+_INCLUDE = re.compile(r'^#include "([\w.]+)"[ \t]*$', re.MULTILINE)
 
 
-class CompileError(RuntimeError):
+class CompileError(UnavailableError):
     """NVRTC is not there, or refuses a source."""
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compile import CompileError, Source, cubin_file
+from ...errors import OutOfMemoryError
+from .compile import Source, cubin_file
 from .driver import (
     DriverError,
     Event,
     Function,
     Graph,
     Launch,
-    OutOfMemoryError,
     Properties,
     Stream,
 )
@@ -84,10 +84,7 @@ class CupyDriver:
     # ---- kernels
     def load(self, source: Source, name: str) -> Function:
         if source not in self._modules:
-            try:
-                path = cubin_file(source, self.properties.architecture)
-            except CompileError as error:
-                raise DriverError(str(error)) from None
+            path = cubin_file(source, self.properties.architecture)
             self._modules[source] = self._cupy.RawModule(path=str(path))
         return self._modules[source].get_function(name)
 
@@ -114,6 +111,13 @@ class CupyDriver:
         to, kind = pointer, runtime.memcpyHostToDevice
         runtime.memcpyAsync(to, host.ctypes.data, host.nbytes, kind, stream.ptr)
 
+    def zero(self, pointer: int, nbytes: int, stream: Stream) -> None:
+        self._cupy.cuda.runtime.memsetAsync(pointer, 0, nbytes, stream.ptr)
+
+    def copy(self, to: int, pointer: int, nbytes: int, stream: Stream) -> None:
+        runtime = self._cupy.cuda.runtime
+        runtime.memcpyAsync(to, pointer, nbytes, runtime.memcpyDeviceToDevice, stream.ptr)
+
     def copy_out(self, host: NDArray[Any], pointer: int, stream: Stream) -> None:
         runtime = self._cupy.cuda.runtime
         to, kind = host.ctypes.data, runtime.memcpyDeviceToHost
@@ -131,6 +135,12 @@ class CupyDriver:
 
     def wait(self, stream: Stream, event: Event) -> None:
         stream.wait_event(event)
+
+    def finish(self, event: Event) -> None:
+        try:
+            event.synchronize()
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            raise DriverError(f"GPU {self.device}: {error}") from None
 
     def elapsed_ms(self, first: Event, last: Event) -> float:
         return float(self._cupy.cuda.get_elapsed_time(first, last))

@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import OutOfMemoryError as OutOfMemoryError
+from ...errors import UnavailableError
 from .compile import Source
 
 Shape: TypeAlias = tuple[int, ...]
@@ -22,16 +24,8 @@ Argument: TypeAlias = np.generic  # a scalar of the kernel's own type; pointers 
 ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1}
 
 
-class DriverError(RuntimeError):
+class DriverError(UnavailableError):
     """What a driver could not do; the message says it in one line."""
-
-
-class OutOfMemoryError(DriverError):
-    """The device has no room for `asked` bytes; `free` are there."""
-
-    def __init__(self, asked: int, free: int) -> None:
-        super().__init__(f"{asked:,} bytes asked for, {free:,} free on the device")
-        self.asked, self.free = asked, free
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,7 @@ class Driver(Protocol):
     # ---- memory
     def allocate(self, nbytes: int) -> tuple[int, Any]:
         """Pointer, aligned to 256 bytes, and an object that frees the memory when it goes. Raises
-        OutOfMemoryError."""
+        errors.OutOfMemoryError."""
         ...
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
@@ -158,6 +152,14 @@ class Driver(Protocol):
     def copy_in(self, pointer: int, host: NDArray[Any], stream: Stream) -> None:
         """Copies a contiguous host array to the device. `host` must stay as it is until the stream
         has passed."""
+        ...
+
+    def zero(self, pointer: int, nbytes: int, stream: Stream) -> None:
+        """Fills memory of the device with bytes of 0."""
+        ...
+
+    def copy(self, to: int, pointer: int, nbytes: int, stream: Stream) -> None:
+        """Copies within the device."""
         ...
 
     def copy_out(self, host: NDArray[Any], pointer: int, stream: Stream) -> None:
@@ -175,6 +177,10 @@ class Driver(Protocol):
 
     def wait(self, stream: Stream, event: Event) -> None:
         """Holds the stream's later work back until the event."""
+        ...
+
+    def finish(self, event: Event) -> None:
+        """Returns when the event has happened. Raises DriverError for what failed before it."""
         ...
 
     def elapsed_ms(self, first: Event, last: Event) -> float:
@@ -212,3 +218,17 @@ def view(
         raise ValueError(f"bytes {offset} to {end} of an array of {array.nbytes}")
     pointer = array.pointer + offset
     return DeviceArray(pointer, tuple(shape), dtype, layout, array.device, array.owner)
+
+
+def from_host_order(array: DeviceArray, host: NDArray[Any]) -> NDArray[Any]:
+    """Values of the host for `array`, contiguous in the order of its memory."""
+    values = np.broadcast_to(np.asarray(host, array.dtype), array.shape)
+    return np.ascontiguousarray(np.moveaxis(values, 1, -1) if array.channels_last else values)
+
+
+def to_host_order(array: DeviceArray, values: NDArray[Any]) -> NDArray[Any]:
+    """The other way: values in the order of the memory as an array of the host."""
+    if not array.channels_last:
+        return values.reshape(array.shape)
+    n, c, *plane = array.shape
+    return np.ascontiguousarray(np.moveaxis(values.reshape(n, *plane, c), -1, 1))

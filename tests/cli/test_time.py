@@ -10,8 +10,10 @@ import pytest
 from shell import Shell
 
 from cvgg.commands import time as command
+from cvgg.engine import cpu as cpu_engine
 from cvgg.engine.cpu import CpuEngine
 from cvgg.kernels import cpu
+from cvgg.layers.dummy_data import DummyData
 from cvgg.net import Net
 
 TEXT = (
@@ -34,6 +36,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(command, "perf_counter", clock.read)
+    monkeypatch.setattr(cpu_engine, "perf_counter", clock.read)
     return clock
 
 
@@ -93,12 +96,13 @@ def test_a_layer_ends_when_the_engine_has_done_it(
     def queue(*arrays: object, **numbers: object) -> None:
         late[0] += 0.006
 
-    def synchronize(engine: CpuEngine) -> None:
+    def mark(engine: CpuEngine) -> float:
         clock.now += late[0]
         late[0] = 0.0
+        return clock.now
 
     monkeypatch.setattr(cpu, "fc_forward", queue)
-    monkeypatch.setattr(CpuEngine, "synchronize", synchronize)
+    monkeypatch.setattr(CpuEngine, "mark", mark)
     found = result(cvgg, "--model", net, "--iterations", 1)
     assert [each["forward_ms"] for each in found["layers"]] == [0, 0, 6, 0]
 
@@ -151,7 +155,13 @@ def test_fused_layers_are_named_together(cvgg: Shell, tmp_path: Path) -> None:
 def test_loading_counts_by_itself(
     cvgg: Shell, net: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    takes(clock, monkeypatch, "fill", 0.001)  # the labels are a constant; so is the loss's diff
+    real = DummyData.load
+
+    def slow(*arguments: Any) -> None:
+        clock.now += 0.001
+        real(*arguments)
+
+    monkeypatch.setattr(DummyData, "load", slow)
     takes(clock, monkeypatch, "fc_forward", 0.004)
     found = result(cvgg, "--model", net, "--iterations", 1, "--phase", "TEST")
     assert found["load_ms"] == 1

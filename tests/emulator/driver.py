@@ -77,6 +77,9 @@ class EmulatorDriver:
         most = call.function.declared.threads
         if not 1 <= call.threads <= most:
             raise DriverError(f"{call.name} is made for {most} threads, not {call.threads}")
+        wanted = len(call.function.declared.parameters)
+        if len(call.arguments) != wanted:
+            raise DriverError(f"{call.name} takes {wanted} arguments, not {len(call.arguments)}")
         if self._recorded is not None:
             self._recorded.append(call)
             return
@@ -119,6 +122,17 @@ class EmulatorDriver:
             raise DriverError("a copy into an array that cannot be written")
         self._put_copy(stream, host.ctypes.data, pointer, host)
 
+    def copy(self, to: int, pointer: int, nbytes: int, stream: Stream) -> None:
+        self._refuse("a copy")
+        for place in (to, pointer):
+            self._memory.check(place, nbytes)
+        self._queues.put(stream, Operation(lambda: ctypes.memmove(to, pointer, nbytes)))
+
+    def zero(self, pointer: int, nbytes: int, stream: Stream) -> None:
+        self._refuse("zero")
+        self._memory.check(pointer, nbytes)
+        self._queues.put(stream, Operation(lambda: ctypes.memset(pointer, 0, nbytes)))
+
     def _put_copy(self, stream: Stream, to: int, at: int, host: NDArray[Any]) -> None:
         def work() -> None:
             ctypes.memmove(to, at, host.nbytes)  # and so keeps `host`
@@ -141,6 +155,10 @@ class EmulatorDriver:
     def wait(self, stream: Stream, event: Event) -> None:
         self._refuse("an event")
         self._queues.put(stream, Operation(after=event))
+
+    def finish(self, event: Event) -> None:
+        self._refuse("finish")
+        self._queues.until(event)
 
     def elapsed_ms(self, first: Event, last: Event) -> float:
         self._refuse("elapsed_ms")

@@ -26,7 +26,7 @@ class Event:
 class Operation:
     """One entry of a stream. It waits for `after`, and `leaves` happens when it is done."""
 
-    work: Callable[[], None] | None = None
+    work: Callable[[], object] | None = None
     after: Event | None = None
     leaves: Event | None = None
 
@@ -72,6 +72,16 @@ class Queues:
                 raise DriverError(f"{stream.name} waits for an event that cannot happen any more")
             self._step(self._next(able, stream))
 
+    def until(self, event: Event) -> None:
+        """Runs operations, drawn from what is able, until the event has happened. Raises
+        DriverError for what fails."""
+        while event.time_s is None:
+            able = [each for each in self.streams if each.able()]
+            if not able:
+                self._drop()
+                raise DriverError("an event that cannot happen any more is waited for")
+            self._step(self._next(able, able[0]))
+
     def _next(self, able: list[Stream], wanted: Stream) -> Stream:
         """Seed 0 runs the wanted stream as long as it can, 1 the others."""
         preferred = [each for each in able if (each is wanted) == (self._seed == 0)]
@@ -84,7 +94,7 @@ class Queues:
         try:
             if operation.work is not None:
                 operation.work()
-        except DriverError:
+        except Exception:
             self._drop()
             raise
         finally:

@@ -1,5 +1,6 @@
 """The net: inputs, outputs, passes, micro-batches, reshape, files, diagnosis."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,8 +262,11 @@ def test_dropout_draws_by_the_number_of_the_pass_and_the_place_in_the_batch() ->
     assert (masks[0][0] != masks[0][1]).any()
 
 
-def test_a_gpu_engine_is_refused_in_one_line() -> None:
-    with pytest.raises(UnavailableError, match="no GPU engine yet"):
+def test_a_gpu_engine_without_cupy_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(UnavailableError, match=r"CuPy cannot be loaded .* install cvgg\[cuda13\]"):
         cvgg.Net(NET, engine="gpu")
 
 

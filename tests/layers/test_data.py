@@ -58,7 +58,8 @@ def own_of(layer: SourceLayer, *, seed: int = SEED) -> Own:
 def load(layer: SourceLayer, this: Pass, own: Own | None = None) -> list[NDArray[np.float32]]:
     """The data of the tops after one pass."""
     tops, mine = tops_of(layer), own or own_of(layer)
-    layer.load(KERNELS, tops, mine, this)
+    layer.load(tops, mine, this)
+    layer.forward(KERNELS, [], tops, mine)
     layer.forward(KERNELS, [], tops, mine)
     if own is None:
         mine.feed.close()
