@@ -18,6 +18,7 @@ from cvgg.errors import ShapeError, UsageError
 from cvgg.kernels.interface import Array, State
 from cvgg.layers import infer
 from cvgg.layers.base import Pass, Setting, SourceLayer
+from cvgg.mirror import Kept, Mirror, Seen
 from cvgg.netdef.caffe_pb2 import TEST, NetParameter
 from cvgg.netdef.graph import build
 from cvgg.netdef.prototxt import NetDef, read_net
@@ -65,6 +66,7 @@ class Net:
         self._histories = histories
         self._arena: Arena = trained._arena if trained else Arena(self.engine)
         self._state: Array = self.engine.empty((State.SLOTS,), "int64")
+        self._mirror, self._params_mirror = Mirror(self.engine), Mirror(self.engine)
         self._inbox = self.engine.inbox()
         self._waiting: Pass | None = None  # whose data is in the inbox
         self._lasting: dict[tuple[str, str, Shape], Array] = {}
@@ -87,15 +89,17 @@ class Net:
 
     # ---- what it is made of
     @property
-    def blobs(self) -> dict[str, Blob]:
-        """Every blob by name, as the last pass left it."""
+    def blobs(self) -> Mapping[str, Seen]:
+        """The blobs by name, as the last pass left them: mirror.HostBlob on a GPU."""
         binding = self._binding(self._cut.images[-1])
-        return {name: binding.blobs[number] for name, number in binding.plan.names.items()}
+        numbers = binding.plan.names.items()
+        seen = {name: self._mirror.of(binding.blobs[number]) for name, number in numbers}
+        return Kept(seen, {name: binding.plan.blobs[number].kept for name, number in numbers})
 
     @property
-    def params(self) -> dict[str, list[Blob]]:
+    def params(self) -> Mapping[str, Sequence[Seen]]:
         """The params of each layer that has some: weights, then bias."""
-        return self._params.by_layer
+        return self._params_mirror.of_all(self._params.by_layer)
 
     @property
     def inputs(self) -> list[str]:
@@ -130,9 +134,9 @@ class Net:
         """Runs one batch forward: {output: array}. inputs: values of the net's Input blobs, float32
         of their shape."""
         self._check_names(inputs, self.inputs, "input")
-        blobs = self.blobs
+        self._write_back()
         for name, values in inputs.items():
-            self._copy_in(blobs[name].data, values, name)
+            self._copy_in(self._blob(name).data, values, name)
         this = self._batch
         self._batch += 1
         return self.run(this, draw=this, backward=False)
@@ -146,18 +150,18 @@ class Net:
             )
         self._check_names(diffs, self.outputs, "output")
         binding = self._binding(self._cut.images[0])
+        self._write_back()
         binding.fill_diffs(self.engine)
-        blobs = self.blobs
         for name, values in diffs.items():
-            diff = blobs[name].diff
+            diff = self._blob(name).diff
             if diff is None:
                 raise UsageError(f"output {name!r} has no diff: no layer below it goes backward")
             self._copy_in(diff, values, name)
         binding.backward(self.engine)
         return {
-            name: self.engine.copy_out(blobs[name].diff)
+            name: self.engine.copy_out(self._blob(name).diff)
             for name in self.inputs
-            if blobs[name].diff is not None
+            if self._blob(name).diff is not None
         }
 
     def run(self, batch: int, *, draw: int, backward: bool, ahead: bool = False) -> Outputs:
@@ -169,6 +173,7 @@ class Net:
         """
         wanted = {*self.outputs, *self.plan.loss_weights}
         gathered: dict[str, list[NDArray[Any]]] = {name: [] for name in sorted(wanted)}
+        self._write_back()
         passes = self._passes(batch, draw)
         following = passes[1:] + (self._passes(batch + 1, draw + 1)[:1] if ahead else [])
         for number, this in enumerate(passes):
@@ -230,7 +235,7 @@ class Net:
         """Runs a batch forward again and says where the first NaN or infinity comes up; "" if none
         does."""
         kernels = self.engine.kernels
-        for layer, blobs in self.params.items():
+        for layer, blobs in self._params.by_layer.items():
             for i, blob in enumerate(blobs):
                 if (at := kernels.find_nonfinite(blob.data)) >= 0:
                     return f"param {i} of layer {layer!r}, element {at}"
@@ -263,11 +268,13 @@ class Net:
 
     def copy_from(self, path: str | PathLike[str]) -> None:
         """Takes the params of every layer that has the same name in a .caffemodel."""
-        weight_files.load(path, self.params, self.engine)
+        self._write_back()
+        weight_files.load(path, self._params.by_layer, self.engine)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a .caffemodel that Caffe can read; the file appears when it is whole."""
-        weight_files.save(path, self.graph, self.params, self.engine)
+        self._write_back()
+        weight_files.save(path, self.graph, self._params.by_layer, self.engine)
 
     def obstacle(self) -> str:
         """Why the batch cannot be cut into micro-batches; "" if it can."""
@@ -337,6 +344,7 @@ class Net:
             or old.memory is not self._arena.memory
             or old.workspace is not self._arena.workspace
         ):
+            self._mirror.forget()
             ready[images] = bind(
                 chosen,
                 self.engine,
@@ -349,6 +357,15 @@ class Net:
                 counted=self.batch is not None,
             )
         return ready[images]
+
+    def _write_back(self) -> None:
+        """What users changed goes to where the kernels read it."""
+        self._mirror.write_back()
+        self._params_mirror.write_back()
+
+    def _blob(self, name: str) -> Blob:
+        binding = self._binding(self._cut.images[-1])
+        return binding.blobs[binding.plan.names[name]]
 
     def _join(self, name: str, parts: list[NDArray[Any]]) -> NDArray[Any]:
         """An output of the whole batch from those of its passes."""

@@ -55,6 +55,7 @@ class Engine(Protocol):
     traits: Traits
     kernels: Kernels
     threads: int  # host threads that kernels and decoding may use
+    on_host: bool  # arrays are numpy's, in the host's memory
 
     def empty(self, shape: Shape, dtype: str = "float32", layout: str = "NCHW") -> Array:
         """An array of zeros; contiguous, aligned to 64 bytes."""

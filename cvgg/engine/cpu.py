@@ -38,6 +38,7 @@ class CpuEngine:
     """Runs on `threads` threads: OpenMP's in our kernels, BLAS's, and decoding's."""
 
     name = "cpu"
+    on_host = True
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))

@@ -35,6 +35,8 @@ def cuda_traits(backend: Backend) -> Traits:
 class CudaEngine:
     """Runs on one device. Hosts see NCHW: copies turn the axes."""
 
+    on_host = False
+
     def __init__(self, driver: Driver, *, threads: int | None = None) -> None:
         """threads: host threads, for decoding."""
         self.name, self.driver = f"cuda:{driver.device}", driver

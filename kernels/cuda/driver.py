@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import OutOfMemoryError as OutOfMemoryError
 from ...errors import UnavailableError
 from .compile import Source
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvgg.errors import OutOfMemoryError
 from cvgg.kernels.cuda.compile import Source
-from cvgg.kernels.cuda.driver import DriverError, Launch, OutOfMemoryError, Properties
+from cvgg.kernels.cuda.driver import DriverError, Launch, Properties
 from cvgg.kernels.cuda.launch import Declaration
 
 from .build import Mode, Module

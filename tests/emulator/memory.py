@@ -7,7 +7,8 @@ import weakref
 import numpy as np
 from numpy.typing import NDArray
 
-from cvgg.kernels.cuda.driver import DriverError, OutOfMemoryError
+from cvgg.errors import OutOfMemoryError
+from cvgg.kernels.cuda.driver import DriverError
 
 ALIGNMENT, GAP = 256, 512  # bytes; a gap lies before and behind every array
 POISON = 0xFF  # every float made of it is NaN

@@ -1,65 +1,22 @@
-"""The emulator sees what it is there to see, and is silent where nothing is wrong."""
+"""The emulator sees what kernels do wrong, and is silent where nothing is wrong."""
 
-import gc
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from emulator.build import Mode
-from emulator.driver import EmulatorDriver
+from emulator.launching import HERE, MODES, RAMP, SEEDS, call, device, get, put
 from numpy.typing import NDArray
 
 from cvgg.kernels.cuda.compile import FOLDER, read_source
-from cvgg.kernels.cuda.driver import DeviceArray, DriverError, Launch, OutOfMemoryError, empty
-
-HERE = Path(__file__).parent
-SEEDS = range(8)
-MODES: tuple[Mode, ...] = ("fast", "race")
-TYPES = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "float": np.float32}
-RAMP = np.arange(1, 257, dtype=np.float32)
-
-Argument = DeviceArray | float | None
-
-
-def put(driver: EmulatorDriver, host: NDArray[np.generic]) -> DeviceArray:
-    array = empty(driver, host.shape, str(host.dtype))
-    driver.copy_in(array.pointer, host, driver.compute)
-    return array
-
-
-def get(driver: EmulatorDriver, array: DeviceArray) -> NDArray[np.generic]:
-    host = np.empty(array.shape, array.dtype)
-    driver.copy_out(host, array.pointer, driver.compute)
-    driver.synchronize(driver.compute)
-    return host
-
-
-def call(
-    driver: EmulatorDriver, file: str, name: str, blocks: int, *given: Argument, dynamic: int = 0
-) -> None:
-    """Launches a kernel of this folder with all the threads it is made for."""
-    source = read_source(f"{file}.cu", (HERE / "kernels", HERE, FOLDER))
-    function = replace(driver.load(source, name), dynamic=dynamic)
-    arguments: list[np.generic] = []
-    arrays: list[DeviceArray | None] = []
-    for parameter, value in zip(function.declared.parameters, given, strict=True):
-        if parameter.pointer:
-            assert value is None or isinstance(value, DeviceArray)
-            arguments.append(np.uint64(value.pointer if value else 0))
-            arrays.append(value)
-        else:
-            arguments.append(TYPES[parameter.type](value))
-    threads = function.declared.threads
-    driver.launch(Launch(function, name, (blocks, 1, 1), threads, tuple(arguments), tuple(arrays)))
+from cvgg.kernels.cuda.driver import DriverError, empty
 
 
 def broken(
     name: str, *more: float, seed: int = 0, mode: Mode = "race", blocks: int = 1, size: int = 256
 ) -> NDArray[np.generic]:
     """The last array of a kernel of broken.cu whose arrays all have `size` elements."""
-    driver = EmulatorDriver(seed, mode)
+    driver = device(seed, mode)
     source = read_source("broken.cu", (HERE / "kernels", FOLDER))
     declared = driver.load(source, name).declared
     pointers = [each for each in declared.parameters if each.pointer]
@@ -76,7 +33,7 @@ def broken(
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_right_kernels_give_right_numbers_and_no_report(seed: int, mode: Mode) -> None:
-    driver = EmulatorDriver(seed, mode)
+    driver = device(seed, mode)
     rows = np.random.default_rng(1).standard_normal((7, 1001)).astype(np.float32)
     x = put(driver, rows)
     y, sums = empty(driver, rows.shape), empty(driver, (7,))
@@ -120,7 +77,7 @@ def test_right_kernels_give_right_numbers_and_no_report(seed: int, mode: Mode) -
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_warp_functions_do_what_the_programming_guide_says(seed: int) -> None:
-    driver = EmulatorDriver(seed, "race")
+    driver = device(seed, "race")
     y = empty(driver, (10, 64), "int32")
     call(driver, "clean", "warps", 1, y)
     t = np.arange(64)
@@ -144,8 +101,40 @@ def test_warp_functions_do_what_the_programming_guide_says(seed: int) -> None:
     assert np.array_equal(get(driver, y), np.stack(expected))
 
 
+def order(seed: int) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """When the threads of three blocks start, and when they go on after a warp function."""
+    driver = device(seed)
+    count = put(driver, np.zeros(1, np.int32))
+    before, after = empty(driver, (3, 64), "int32"), empty(driver, (3, 64), "int32")
+    call(driver, "clean", "tickets", 3, count, before, after)
+    return get(driver, before), get(driver, after)
+
+
+def test_seed_0_runs_in_order_and_seed_1_backwards() -> None:
+    before, after = order(0)
+    expected = np.arange(3)[:, None] * 128 + np.arange(64)
+    assert np.array_equal(before, expected)
+    assert np.array_equal(after, expected + 64)
+    before, after = order(1)
+    assert np.array_equal(before, expected[::-1, ::-1])
+    assert np.array_equal(after, expected[::-1, ::-1] + 64)
+
+
+def test_other_seeds_draw_the_order_of_threads_and_blocks() -> None:
+    starts = [order(seed)[0] for seed in range(2, 12)]
+    assert len({tuple(start.ravel()) for start in starts}) == len(starts)
+    assert len({tuple(start.min(1).argsort()) for start in starts}) > 2
+    assert all((np.diff(start[0]) < 0).sum() in range(16, 48) for start in starts)
+
+
+def test_odd_seeds_let_woken_threads_go_on_first() -> None:
+    for seed in range(2, 8):
+        before, after = order(seed)
+        assert (after.min(1) < before.max(1)).all() == bool(seed % 2)
+
+
 def test_functions_of_numbers_are_those_of_the_c_library() -> None:
-    driver = EmulatorDriver()
+    driver = device()
     x = np.array([-2.5, -0.0, 0.25, 3, 1e-3, np.inf, np.nan], np.float32)
     y = empty(driver, (11, 7))
     call(driver, "clean", "numbers", 1, put(driver, x), y, 7)
@@ -192,8 +181,13 @@ RACES = [
     ("no_barrier_after_read", "thread"),
     ("two_threads_write", "writes shared memory"),
     ("shuffle_as_barrier", "shared memory"),
+    ("warp_barrier_too_early", "shared memory"),
     ("barrier_of_half", "shared memory"),
     ("global_without_barrier", "with no barrier between"),
+    ("last_thread_reads_the_count", "reads element 0 of counts"),
+    ("writes_what_other_warps_read", "shared memory"),
+    ("writes_what_its_warp_reads", "shared memory"),
+    ("writes_what_one_lane_reads", "shared memory"),
 ]
 
 
@@ -227,6 +221,8 @@ def test_a_pointer_past_the_end_of_shared_memory_is_reported() -> None:
 def test_a_read_past_the_end_of_an_array_is_named() -> None:
     with pytest.raises(DriverError, match=r"reads 4 bytes at byte 1024 of x at broken.cu:\d+"):
         broken("reads_past_the_end")
+    with pytest.raises(DriverError, match=r"reads 16 bytes at byte 1008 of x"):
+        broken("reads_half_a_vector_past_the_end", size=254)
 
 
 def test_a_write_past_the_end_of_an_array_is_named() -> None:
@@ -266,9 +262,17 @@ def test_two_blocks_that_write_the_same_element_are_named(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_block_that_reads_what_another_writes_is_named(seed: int) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reads_another_block",
+        "last_block_writes_what_the_first_reads",
+        "last_block_writes_what_all_read",
+    ],
+)
+def test_a_block_that_reads_what_another_writes_is_named(name: str, seed: int) -> None:
     with pytest.raises(DriverError, match="blocks never wait for each other"):
-        broken("reads_another_block", seed=seed, blocks=3, size=768)
+        broken(name, seed=seed, blocks=3, size=768)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -291,7 +295,9 @@ def test_atomics_do_not_race_with_each_other_but_with_plain_reads(seed: int) -> 
         ("mask_leaves_itself_out", r"mask \(7fffffff\) that leaves it out"),
         ("takes_from_a_lane_outside", "takes the value of lane 8, which does not take part"),
         ("lane_ends_early", "thread 35"),
-        ("skips_a_barrier", r"without reaching .*"),
+        ("first_lane_ends_early", "thread 0"),
+        ("skips_a_barrier", "without reaching"),
+        ("first_skips_a_barrier", "without reaching"),
         ("two_barriers_apart", r"is at the __syncthreads\(\) at broken.cu:\d+, thread"),
         ("barrier_against_warp", "deadlock: thread"),
         ("traps", r"thread 5: reached the __trap\(\) at broken.cu"),
@@ -312,7 +318,7 @@ def test_a_fault_ends_the_launch_and_not_the_process(mode: Mode) -> None:
         broken("divides_by_zero", 0, mode=mode)
     with pytest.raises(DriverError, match="bytes of stack"):
         broken("overflows_its_stack", 10000, mode=mode)
-    driver = EmulatorDriver(mode=mode)
+    driver = device(mode=mode)
     call(driver, "broken", "null_pointer", 1, None, empty(driver, (256,)))
     with pytest.raises(DriverError, match="null_pointer, block"):
         driver.synchronize(driver.compute)
@@ -322,7 +328,7 @@ def test_a_fault_ends_the_launch_and_not_the_process(mode: Mode) -> None:
 @pytest.mark.parametrize("name", ["skips_a_barrier", "diverges_at_a_shuffle", "traps"])
 def test_a_failed_launch_leaves_a_working_device(name: str, mode: Mode) -> None:
     for seed in range(4):
-        driver = EmulatorDriver(seed, mode)
+        driver = device(seed, mode)
         x = put(driver, np.arange(256, dtype=np.int32 if name == "traps" else np.float32))
         y = empty(driver, (256,), x.dtype)
         call(driver, "broken", name, 1, *((x, y) if name.startswith("diverges") else (y,)))
@@ -337,298 +343,6 @@ def test_a_source_that_does_not_compile_is_refused_with_the_line() -> None:
     source = read_source("clean.cu", (HERE / "kernels", FOLDER))
     wrong = replace(source, text=source.text.replace("fmaxf(", "fmaxg("))
     with pytest.raises(DriverError, match=r"clean.cu:\d+.*fmaxg"):
-        EmulatorDriver().load(wrong, "scale")
+        device().load(wrong, "scale")
     with pytest.raises(DriverError, match=r"clean\.cu declares no kernel absent"):
-        EmulatorDriver().load(source, "absent")
-
-
-# ---- memory
-
-
-def test_new_memory_is_poisoned_aligned_and_given_back() -> None:
-    driver = EmulatorDriver(memory=1 << 20)
-    array = empty(driver, (100,))
-    assert array.pointer % 256 == 0
-    assert driver.memory_free() == (1 << 20) - 512
-    assert np.isnan(get(driver, array)).all()
-    driver.copy_in(array.pointer, RAMP[:100].copy(), driver.compute)
-    driver.synchronize(driver.compute)
-    at = array.pointer
-    del array
-    gc.collect()
-    assert driver.memory_free() == 1 << 20
-    again = empty(driver, (100,))
-    assert again.pointer == at
-    assert np.isnan(get(driver, again)).all()
-
-
-def test_memory_has_an_end() -> None:
-    driver = EmulatorDriver(memory=1 << 20)
-    kept = empty(driver, (1 << 17,))
-    with pytest.raises(OutOfMemoryError) as caught:
-        empty(driver, (1 << 18,))
-    assert (caught.value.asked, caught.value.free) == (1 << 20, 1 << 19)
-    del kept
-    gc.collect()
-    assert empty(driver, (1 << 18,)).nbytes == 1 << 20
-
-
-def test_memory_is_not_reused_before_what_is_queued_has_run() -> None:
-    driver = EmulatorDriver()
-    host = np.zeros(256, np.float32)
-    array = put(driver, RAMP)
-    driver.copy_out(host, array.pointer, driver.compute)
-    del array
-    gc.collect()
-    empty(driver, (256,))
-    driver.synchronize(driver.compute)
-    assert np.array_equal(host, RAMP)
-
-
-def test_a_copy_outside_an_allocation_is_refused() -> None:
-    driver = EmulatorDriver()
-    array = empty(driver, (8,))
-    with pytest.raises(DriverError, match="do not lie in one allocation"):
-        driver.copy_in(array.pointer + 4, np.zeros(8, np.float32), driver.compute)
-    with pytest.raises(DriverError, match="not contiguous"):
-        driver.copy_in(array.pointer, np.zeros((4, 4), np.float32)[:, ::2], driver.compute)
-
-
-# ---- streams
-
-
-def uploaded(seed: int, *, ordered: bool) -> NDArray[np.generic]:
-    """Twice what the upload stream brings, with or without an event between."""
-    driver = EmulatorDriver(seed)
-    x = put(driver, np.zeros(256, np.float32))
-    y = empty(driver, (256,))
-    driver.synchronize(driver.compute)
-    driver.copy_in(x.pointer, RAMP, driver.upload)
-    if ordered:
-        driver.wait(driver.compute, driver.record(driver.upload))
-    call(driver, "clean", "in_place", 1, x, y, None, 256)
-    return get(driver, y)
-
-
-def test_a_missing_event_gives_wrong_numbers_under_some_seed() -> None:
-    right = [np.array_equal(uploaded(seed, ordered=False), 2 * RAMP) for seed in SEEDS]
-    assert not all(right)
-    assert any(right)
-    assert all(np.array_equal(uploaded(seed, ordered=True), 2 * RAMP) for seed in SEEDS)
-
-
-def test_a_host_array_is_read_when_the_copy_runs_and_not_before() -> None:
-    driver = EmulatorDriver()
-    host = RAMP.copy()
-    array = put(driver, host)
-    host[:] = -1
-    assert (get(driver, array) == -1).all()
-
-
-def test_a_host_array_is_written_when_somebody_waits_for_it() -> None:
-    driver = EmulatorDriver()
-    array = put(driver, RAMP)
-    host = np.zeros(256, np.float32)
-    driver.copy_out(host, array.pointer, driver.compute)
-    assert not host.any()
-    driver.synchronize(driver.compute)
-    assert np.array_equal(host, RAMP)
-
-
-def test_synchronize_waits_for_its_own_stream() -> None:
-    for seed in SEEDS:
-        driver = EmulatorDriver(seed)
-        array, host = empty(driver, (256,)), np.zeros(256, np.float32)
-        driver.copy_in(array.pointer, RAMP, driver.upload)
-        driver.copy_out(host, array.pointer, driver.upload)
-        driver.synchronize(driver.upload)
-        assert np.array_equal(host, RAMP)
-
-
-def test_a_long_queue_is_worked_off() -> None:
-    driver = EmulatorDriver()
-    array = put(driver, RAMP)
-    hosts = [np.zeros(256, np.float32) for _ in range(200)]
-    for host in hosts:
-        driver.copy_out(host, array.pointer, driver.compute)
-    assert np.array_equal(hosts[0], RAMP)
-    assert not hosts[-1].any()
-
-
-def test_events_tell_the_time_between_them() -> None:
-    driver = EmulatorDriver()
-    x = put(driver, RAMP)
-    first = driver.record(driver.compute)
-    call(driver, "clean", "in_place", 1, x, x, None, 256)
-    last = driver.record(driver.compute)
-    assert 0 < driver.elapsed_ms(first, last) < 1000
-
-
-def test_a_capture_records_and_replays() -> None:
-    for seed in SEEDS:
-        driver = EmulatorDriver(seed)
-        x = put(driver, RAMP)
-
-        def work() -> None:
-            call(driver, "clean", "in_place", 1, x, x, None, 256)  # noqa: B023
-            call(driver, "clean", "in_place", 1, x, x, None, 128)  # noqa: B023
-
-        graph = driver.capture(work)
-        assert np.array_equal(get(driver, x), RAMP)
-        graph.launch()
-        graph.launch()
-        assert np.array_equal(get(driver, x), np.where(RAMP <= 128, 16, 4) * RAMP)
-
-
-def test_a_capture_refuses_what_a_graph_cannot_hold() -> None:
-    driver = EmulatorDriver()
-    x = put(driver, RAMP)
-    works = [
-        lambda: driver.copy_in(x.pointer, RAMP, driver.compute),
-        lambda: driver.copy_out(RAMP.copy(), x.pointer, driver.compute),
-        lambda: driver.synchronize(driver.compute),
-        lambda: driver.allocate(256) and None,
-    ]
-    for work in works:
-        with pytest.raises(DriverError, match="during a capture"):
-            driver.capture(work)
-    assert np.array_equal(get(driver, x), RAMP)
-
-
-# ---- ptx.cuh
-
-
-def registers(
-    values: NDArray[np.generic], places: Sequence[Sequence[tuple[int, int]]]
-) -> NDArray[np.int32]:
-    """Elements at each lane's places, packed into 32-bit registers."""
-    packed = np.array([[values[place] for place in lane] for lane in places])
-    return np.ascontiguousarray(packed).view(np.int32)
-
-
-def bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    return (values.view(np.uint32) >> 16).astype(np.uint16)
-
-
-@pytest.mark.parametrize("which", range(3), ids=["bf16", "f16", "tf32"])
-def test_mma_multiplies_as_the_manual_lays_the_fragments(which: int) -> None:
-    k = (16, 16, 8)[which]
-    numbers = np.random.default_rng(2)
-    # Small whole numbers: every format and every order of sums is exact.
-    a = numbers.integers(-8, 9, (16, k)).astype(np.float32)
-    b = numbers.integers(-8, 9, (k, 8)).astype(np.float32)
-    c = numbers.integers(-99, 100, (16, 8)).astype(np.float32)
-    lanes = [(lane // 4, lane % 4) for lane in range(32)]
-    c_places = [[(g + 8 * (i // 2), 2 * t + i % 2) for i in range(4)] for g, t in lanes]
-    if which == 2:
-        a_places = [[(g + 8 * (i % 2), t + 4 * (i // 2)) for i in range(4)] for g, t in lanes]
-        b_places = [[(t + 4 * i, g) for i in range(2)] for g, t in lanes]
-    else:
-        a_places = [
-            [(g + 8 * (i // 2 % 2), 2 * t + i % 2 + 8 * (i // 4)) for i in range(8)]
-            for g, t in lanes
-        ]
-        b_places = [[(2 * t + i % 2 + 8 * (i // 2), g) for i in range(4)] for g, t in lanes]
-    convert = (bf16, lambda x: x.astype(np.float16), lambda x: x)[which]
-    driver = EmulatorDriver(mode="race")
-    d = put(driver, np.array([[c[place] for place in lane] for lane in c_places]))
-    left, right = registers(convert(a), a_places), registers(convert(b), b_places)
-    call(driver, "tensor", "multiply", 1, put(driver, left), put(driver, right), d, which)
-    expected = a @ b + c
-    assert np.array_equal(get(driver, d), [[expected[p] for p in lane] for lane in c_places])
-
-
-@pytest.mark.parametrize("which", range(3), ids=["bf16", "f16", "tf32"])
-def test_mma_keeps_poison_visible(which: int) -> None:
-    driver = EmulatorDriver()
-    a, b = np.zeros((32, 4), np.int32), np.zeros((32, 2), np.int32)
-    a[0, 0] = 0x7F800001 if which == 2 else -1  # the first: a NaN of bits that tf32 has not
-    d = put(driver, np.zeros((32, 4), np.float32))
-    call(driver, "tensor", "multiply", 1, put(driver, a), put(driver, b), d, which)
-    assert np.isnan(get(driver, d)[:4, :2]).all()
-
-
-def test_rounding_to_tf32_keeps_what_is_no_number() -> None:
-    driver = EmulatorDriver()
-    bits = np.array([0x3F801000, 0x3F800FFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000], np.uint32)
-    y = empty(driver, (5,))
-    call(driver, "tensor", "round_to_tf32", 1, put(driver, bits.view(np.float32)), y, 5)
-    result = get(driver, y)
-    assert list(result[:2].view(np.uint32)) == [0x3F802000, 0x3F800000]
-    assert list(np.isnan(result[2:])) == [True, True, False]
-    assert np.isinf(result[4])
-
-
-def test_ldmatrix_hands_out_rows_and_columns() -> None:
-    driver = EmulatorDriver(mode="race")
-    matrices = np.arange(4 * 64, dtype=np.int16).reshape(4, 8, 8)
-    y, z = empty(driver, (32, 4), "int32"), empty(driver, (32, 4), "int32")
-    rows = put(driver, matrices.reshape(32, 8).view(np.int32))
-    call(driver, "tensor", "load_matrices", 1, rows, y, z)
-    lane = np.arange(32)
-    g, t = lane // 4, lane % 4
-    plain = get(driver, y).view(np.int16).reshape(32, 4, 2)
-    transposed = get(driver, z).view(np.int16).reshape(32, 4, 2)
-    for j in range(4):
-        for half in range(2):
-            assert np.array_equal(plain[:, j, half], matrices[j, g, 2 * t + half])
-            assert np.array_equal(transposed[:, j, half], matrices[j, 2 * t + half, g])
-
-
-def piped(seed: int, mode: Mode, open_groups: int = 1, barrier: int = 1) -> bool:
-    driver = EmulatorDriver(seed, mode)
-    x = np.arange(3 * 64 * 4, dtype=np.float32).reshape(3, 64, 4)
-    y = empty(driver, x.shape)
-    call(driver, "tensor", "pipe", 1, put(driver, x), y, 50, open_groups, barrier)
-    x[:, 50:] = 0
-    return np.array_equal(get(driver, y), x)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_asynchronous_copies_arrive_and_fill_up_with_zeros(mode: Mode) -> None:
-    assert all(piped(seed, mode) for seed in SEEDS)
-
-
-def test_a_wait_for_too_few_copies_shows_under_some_seed() -> None:
-    right = [piped(seed, "fast", open_groups=2) for seed in SEEDS]
-    assert any(right)
-    assert not all(right)
-
-
-def test_race_mode_finds_copies_read_without_a_barrier() -> None:
-    for seed in SEEDS:
-        with pytest.raises(DriverError, match=r"race: .*shared memory"):
-            piped(seed, "race", barrier=0)
-
-
-def test_copies_that_nobody_waits_for_are_named() -> None:
-    driver = EmulatorDriver()
-    call(driver, "tensor", "never_waits", 1, empty(driver, (256,)), empty(driver, (64,)))
-    with pytest.raises(DriverError, match="asynchronous copies that it never waited for"):
-        driver.synchronize(driver.compute)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_dynamic_shared_memory_is_poisoned_and_has_an_end(mode: Mode) -> None:
-    driver = EmulatorDriver(mode=mode)
-    y = empty(driver, (64,), "int32")
-    call(driver, "tensor", "dynamic_shared", 1, y, dynamic=256)
-    expected = np.arange(63, -1, -1) * 5
-    expected[63 - 7] = -1
-    assert np.array_equal(get(driver, y), expected)
-    if mode == "race":
-        call(driver, "tensor", "dynamic_shared", 1, y, dynamic=128)
-        with pytest.raises(DriverError, match="outside every array"):
-            driver.synchronize(driver.compute)
-
-
-def test_the_emulators_ptx_replaces_the_products_and_its_headers_stay() -> None:
-    source = read_source("tensor.cu", (HERE / "kernels", HERE, FOLDER))
-    product = (
-        '#line 1 "ptx.cuh"\n#line 1 "common.cuh"\nint kept;\n#line 3 "ptx.cuh"\n'
-        'asm("no processor has this");\n#line 3 "tensor.cu"'
-    )
-    text = source.text[: source.text.index('#line 1 "ptx.cuh"')] + product
-    text += source.text[source.text.rindex('#line 3 "tensor.cu"') + len('#line 3 "tensor.cu"') :]
-    text = text.replace("y[threadIdx.x] = 0;", "y[threadIdx.x] = kept;")
-    EmulatorDriver().load(replace(source, text=text), "never_waits")
+        device().load(source, "absent")

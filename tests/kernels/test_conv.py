@@ -151,3 +151,23 @@ def test_conv_backward_weights_makes_only_what_is_wanted(wanted: str, kernels: K
     only = {"dw": None, "db": None, wanted: alone}
     kernels.conv_backward_weights(x, dy, only["dw"], only["db"], **case.scratch(kernels))
     np.testing.assert_array_equal(alone, {"dw": dw, "db": db}[wanted])
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.3])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_relu_bias_backward_masks_and_sums(
+    slope: float, *, in_place: bool, kernels: Kernels
+) -> None:
+    y, dy, db = draw((5, 7, 11, 13)), draw((5, 7, 11, 13)), draw((7,))
+    expected = np.where(y > 0, dy, np.float32(slope) * dy)
+    db_expected = db + expected.sum(axis=(0, 2, 3), dtype=np.float64)
+    dx = dy if in_place else np.full_like(dy, 7)
+    kernels.relu_bias_backward(y, dy, dx, db, negative_slope=slope)
+    np.testing.assert_array_equal(dx, expected)
+    close(db, db_expected, 5 * 11 * 13 + 1)
+
+
+def test_relu_bias_backward_without_a_bias_masks_alone(kernels: Kernels) -> None:
+    y, dy, dx = draw((2, 3, 4, 5)), draw((2, 3, 4, 5)), np.full((2, 3, 4, 5), 7, np.float32)
+    kernels.relu_bias_backward(y, dy, dx, None, negative_slope=0.0)
+    np.testing.assert_array_equal(dx, np.where(y > 0, dy, np.float32(0)))

@@ -32,6 +32,14 @@ extern "C" __global__ void __launch_bounds__(256) shuffle_as_barrier(const float
     y[threadIdx.x] = row[threadIdx.x ^ 1] + same;
 }
 
+// What came before the warp's barrier is in order, what comes after is not.
+extern "C" __global__ void __launch_bounds__(32) warp_barrier_too_early(const float* x, float* y) {
+    __shared__ float row[32];
+    __syncwarp();
+    row[threadIdx.x] = x[threadIdx.x];
+    y[threadIdx.x] = row[threadIdx.x ^ 1];
+}
+
 // Half a warp meets, the other half reads what it wrote.
 extern "C" __global__ void __launch_bounds__(32) barrier_of_half(const float* x, float* y) {
     __shared__ float row[32];
@@ -39,6 +47,41 @@ extern "C" __global__ void __launch_bounds__(32) barrier_of_half(const float* x,
     if (threadIdx.x < 16) __syncwarp(0x0000ffffu);
     else __syncwarp(0xffff0000u);
     y[threadIdx.x] = row[threadIdx.x ^ 16];
+}
+
+// The writer is ordered with its own warp, not with the others, which read before it.
+extern "C" __global__ void __launch_bounds__(256) writes_what_other_warps_read(const float* x, float* y) {
+    __shared__ float row[256];
+    row[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = row[5];
+    __syncwarp();
+    if (threadIdx.x == 0) row[5] = 1;
+}
+
+// In order, the writer comes last of the lanes that read.
+extern "C" __global__ void __launch_bounds__(32) writes_what_its_warp_reads(const float* x, float* y) {
+    __shared__ float row[32];
+    row[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = row[5];
+    if (threadIdx.x == 31) row[5] = 1;
+}
+
+// Lane 1 met others between the two reads, but not lane 0.
+extern "C" __global__ void __launch_bounds__(32) writes_what_one_lane_reads(const float* x, float* y) {
+    __shared__ float row[32];
+    row[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        y[0] = row[5];
+    } else {
+        __syncwarp(0xfffffffeu);
+        if (threadIdx.x == 1) {
+            y[1] = row[5];
+            row[5] = 1;
+        }
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(256) never_written_shared(float* y) {
@@ -50,6 +93,13 @@ extern "C" __global__ void __launch_bounds__(256) never_written_shared(float* y)
 
 extern "C" __global__ void __launch_bounds__(256) reads_past_the_end(const float* x, float* y) {
     y[threadIdx.x] = x[threadIdx.x + 1];
+}
+
+// x: (254)
+extern "C" __global__ void __launch_bounds__(256) reads_half_a_vector_past_the_end(const float* x, float* y) {
+    if (threadIdx.x >= 64) return;
+    const float4 v = reinterpret_cast<const float4*>(x)[threadIdx.x];
+    y[threadIdx.x] = v.x + v.y + v.z + v.w;
 }
 
 extern "C" __global__ void __launch_bounds__(256) writes_past_the_end(float* y) { y[threadIdx.x + 1] = 3; }
@@ -98,9 +148,24 @@ extern "C" __global__ void __launch_bounds__(256) reads_another_block(float* y, 
     z[i] = y[(i + 256) % (gridDim.x * 256)];
 }
 
+extern "C" __global__ void __launch_bounds__(256) last_block_writes_what_the_first_reads(float* y, float* z) {
+    if (blockIdx.x == gridDim.x - 1) y[threadIdx.x] = 1;
+    else if (blockIdx.x == 0) z[threadIdx.x] = y[threadIdx.x];
+}
+
+extern "C" __global__ void __launch_bounds__(256) last_block_writes_what_all_read(float* y, float* z) {
+    z[blockIdx.x * 256 + threadIdx.x] = y[threadIdx.x];
+    if (blockIdx.x == gridDim.x - 1) y[threadIdx.x] = 1;
+}
+
 extern "C" __global__ void __launch_bounds__(256) global_without_barrier(float* y, float* z) {
     y[threadIdx.x] = threadIdx.x;
     z[threadIdx.x] = y[255 - threadIdx.x];
+}
+
+// counts: (1), which begins at 1
+extern "C" __global__ void __launch_bounds__(256) last_thread_reads_the_count(int* counts, int* y) {
+    if (atomicAdd(counts, 1) == 256) y[0] = counts[0];
 }
 
 // counts: (1)
@@ -130,8 +195,19 @@ extern "C" __global__ void __launch_bounds__(256) lane_ends_early(const float* x
     y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, x[threadIdx.x], 1);
 }
 
+extern "C" __global__ void __launch_bounds__(256) first_lane_ends_early(const float* x, float* y) {
+    if (threadIdx.x == 0) return;
+    y[threadIdx.x] = __shfl_xor_sync(0xffffffffu, x[threadIdx.x], 1);
+}
+
 extern "C" __global__ void __launch_bounds__(256) skips_a_barrier(float* y) {
     if (threadIdx.x == 9) return;
+    __syncthreads();
+    y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void __launch_bounds__(256) first_skips_a_barrier(float* y) {
+    if (threadIdx.x == 0) return;
     __syncthreads();
     y[threadIdx.x] = 1;
 }

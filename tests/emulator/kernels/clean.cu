@@ -43,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(64) templates(int* y, float* z) {
 extern "C" __global__ void __launch_bounds__(64) warps(int* y) {
     const int t = threadIdx.x, value = 100 + t;
     y[t] = __shfl_sync(0xffffffffu, value, 5);
-    y[64 + t] = __shfl_sync(0xffffffffu, value, 3, 8);
+    y[64 + t] = __shfl_sync(0xffffffffu, value, 11, 8);
     y[128 + t] = __shfl_xor_sync(0xffffffffu, value, 6);
     y[192 + t] = __shfl_down_sync(0xffffffffu, value, 3);
     y[256 + t] = __shfl_up_sync(0xffffffffu, value, 2, 16);
@@ -53,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(64) warps(int* y) {
     // Halves of a warp go their own ways.
     if (t % 32 < 12) y[512 + t] = __shfl_xor_sync(0x00000fffu, value, 1);
     else y[512 + t] = __shfl_xor_sync(0xfffff000u, value, 2);
-    y[576 + t] = (int)__shfl_xor_sync(0xffffffffu, (long long)value << 33, 1) + (int)(__shfl_xor_sync(0xffffffffu, (long long)value << 33, 1) >> 33);
+    y[576 + t] = (int)(__shfl_xor_sync(0xffffffffu, (long long)value << 33, 1) >> 33);
 }
 
 // Lanes of a warp hand values on with __syncwarp alone. y: (64)
@@ -86,6 +86,14 @@ extern "C" __global__ void __launch_bounds__(256) count_threads(int* counts, lon
     atomicAdd(&counts[1], 1);
     atomicMin(&extremes[0], (long long)me - 7);
     atomicMax(&extremes[1], (long long)me << 33);
+}
+
+// Who comes when. count: (1)  before, after: (blocks, 64)
+extern "C" __global__ void __launch_bounds__(64) tickets(int* count, int* before, int* after) {
+    const int me = blockIdx.x * 64 + threadIdx.x;
+    before[me] = atomicAdd(count, 1);
+    __syncwarp();
+    after[me] = atomicAdd(count, 1);
 }
 
 // Functions of numbers. x: (count)  y: (11, count)

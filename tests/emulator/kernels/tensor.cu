@@ -35,7 +35,7 @@ extern "C" __global__ void __launch_bounds__(256) round_to_tf32(const float* x, 
 }
 
 // 64 threads pipe 3 tiles of 64 * 4 numbers through two buffers. x, y: (3, 64, 4); rows from `valid` on
-// are zeros. `open`: 1 is right, 2 waits too little. `barrier`: 0 leaves one out.
+// are zeros. `open`: 1 is right, 2 waits too little. `barrier`: 1 is right, 0 has none, 2 has it before the wait.
 extern "C" __global__ void __launch_bounds__(64)
 pipe(const float* x, float* y, int valid, int open, int barrier) {
     __shared__ float4 tiles[2][64];
@@ -46,9 +46,10 @@ pipe(const float* x, float* y, int valid, int open, int barrier) {
     for (int turn = 0; turn < 3; turn++) {
         if (turn < 2) cp_async16(&tiles[(turn + 1) % 2][t], from + 64 * (turn + 1) + t, t < valid);
         cp_commit();
+        if (barrier == 2) __syncthreads();
         if (open == 1) cp_wait<1>();
         else cp_wait<2>();
-        if (barrier) __syncthreads();
+        if (barrier == 1) __syncthreads();
         reinterpret_cast<float4*>(y)[64 * turn + other] = tiles[turn % 2][other];
         __syncthreads();
     }
