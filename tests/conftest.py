@@ -5,12 +5,11 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from emulator.driver import EmulatorDriver
+from emulated import device, sweep
 
 from cvgg.engine import Engine, open_engine
-from cvgg.engine.cuda import CudaEngine
 
-BACKENDS = ["cpu", "emulated"]
+BACKENDS = ["cpu", *sweep({"emulated"})]
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
@@ -18,7 +17,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """An engine of each backend; the CUDA engine's device is emulated."""
     if request.param == "cpu":
         return open_engine("cpu", threads=2)
-    return CudaEngine(EmulatorDriver(), threads=2)
+    return device(request.param)
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,7 @@ def _number(kernel: str, parameter: Parameter, value: Given) -> Argument:
     if kind is np.float32:
         return np.float32(value)
     limits = np.iinfo(kind)  # type: ignore[type-var]
-    if value != int(value) or not limits.min <= value <= limits.max:
+    if not (limits.min <= value <= limits.max and value == int(value)):
         raise ValueError(f"{where} must be a whole number that fits {parameter.type}, is {value}")
     return kind(int(value))
 

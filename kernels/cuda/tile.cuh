@@ -15,7 +15,7 @@ struct Tile {
     static constexpr int B_THREADS = TK * TN / 4;  // that fetch a float4 of b[TK][TN]
     static_assert(B_THREADS <= 256, "a thread fetches at most one float4 of b");
 
-    struct Factors {
+    struct __align__(16) Factors {  // read as float4
         float a[TK][TM + 4], b[TK][TN + 4];
     };
 
@@ -30,15 +30,21 @@ struct Tile {
     static __device__ int row() { return threadIdx.x / 16 * ROWS; }
     static __device__ int column(int j) { return j / 4 * 64 + threadIdx.x % 16 * 4 + j % 4; }
 
+    // Four numbers from shared memory to registers.
+    static __device__ void take(float* to, const float* from) {
+        const float4 four = *(const float4*)from;
+        to[0] = four.x, to[1] = four.y, to[2] = four.z, to[3] = four.w;
+    }
+
     // sum += a^T b
     __device__ void multiply(const Factors& from) {
 #pragma unroll
         for (int k = 0; k < TK; k++) {
             float a[ROWS], b[COLUMNS];
 #pragma unroll
-            for (int i = 0; i < ROWS; i += 4) *(float4*)&a[i] = *(const float4*)&from.a[k][row() + i];
+            for (int i = 0; i < ROWS; i += 4) take(&a[i], &from.a[k][row() + i]);
 #pragma unroll
-            for (int j = 0; j < COLUMNS; j += 4) *(float4*)&b[j] = *(const float4*)&from.b[k][column(j)];
+            for (int j = 0; j < COLUMNS; j += 4) take(&b[j], &from.b[k][column(j)]);
 #pragma unroll
             for (int i = 0; i < ROWS; i++) {
 #pragma unroll

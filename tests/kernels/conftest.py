@@ -1,28 +1,33 @@
-"""Every test of kernels runs on each backend, and on the emulated device in both layouts."""
+"""Every test of kernels runs on each backend, and on emulated devices in both layouts."""
 
 import pytest
-from emulator.driver import EmulatorDriver
+from emulated import DEVICES, device
 from hosted import hosted
 
 from cvgg.engine import open_engine
-from cvgg.engine.cuda import CudaEngine
 from cvgg.kernels.interface import Kernels
 
+LAYOUTS = "NHWC", "NCHW"
 NHWC_ONLY = {"test_conv"}
+OFTEN = {"cpu", "emulated NHWC", "emulated-backwards NCHW", "race NHWC"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "kernels" in metafunc.fixturenames:
-        backends = ["cpu", "emulated-NHWC", "emulated-NCHW"]
-        if metafunc.module.__name__.rpartition(".")[2] in NHWC_ONLY:
-            backends.remove("emulated-NCHW")
-        metafunc.parametrize("kernels", backends, indirect=True, scope="session")
+    if "kernels" not in metafunc.fixturenames:
+        return
+    nhwc_only = metafunc.module.__name__.rpartition(".")[2] in NHWC_ONLY
+    layouts = LAYOUTS[:1] if nhwc_only else LAYOUTS
+    backends = ["cpu", *(f"{name} {layout}" for name in DEVICES for layout in layouts)]
+    parameters = [
+        each if each in OFTEN else pytest.param(each, marks=pytest.mark.slow) for each in backends
+    ]
+    metafunc.parametrize("kernels", parameters, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     """The functions of each backend, called with numpy arrays."""
-    backend, _, layout = request.param.partition("-")
-    if backend == "cpu":
+    name, _, layout = request.param.partition(" ")
+    if name == "cpu":
         return open_engine("cpu", threads=2).kernels
-    return hosted(CudaEngine(EmulatorDriver()), layout)
+    return hosted(device(name), layout)
