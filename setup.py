@@ -32,7 +32,7 @@ setup(
     package_data={
         "cvgg": ["py.typed"],
         "cvgg.netdef": ["caffe.proto", "*.pyi"],
-        "cvgg.kernels": ["cpu/*.cpp", "cpu/*.pyi"],
+        "cvgg.kernels": ["cpu/*.cpp", "cpu/*.pyi", "cuda/*.cu", "cuda/*.cuh"],
         "cvgg.prototxt": ["*.prototxt"],
     },
     ext_modules=[

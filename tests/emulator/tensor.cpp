@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <bit>
+#include <cmath>
 #include <vector>
 
 namespace {
@@ -112,9 +113,17 @@ void load_matrices(Fiber* lanes, bool transposed) {
     }
 }
 
+// The value of an fp16: 1 bit of sign, 5 of exponent, 10 of fraction.
+float half(uint16_t bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const float sign = bits >> 15 ? -1.f : 1.f;
+    if (exponent == 31) return fraction ? std::bit_cast<float>(0x7fffffffu) : sign * INFINITY;
+    return sign * std::ldexp(exponent ? 1024.f + fraction : (float)fraction, (exponent ? exponent : 1) - 25);
+}
+
 float half_of(uint32_t both, int which, bool bf16) {
     uint16_t bits = (uint16_t)(which ? both >> 16 : both);
-    return bf16 ? std::bit_cast<float>((uint32_t)bits << 16) : (float)std::bit_cast<_Float16>(bits);
+    return bf16 ? std::bit_cast<float>((uint32_t)bits << 16) : half(bits);
 }
 
 // The lower 13 bits are not looked at; a NaN stays one even if it has no others.
