@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from cvgg.engine import Engine, best_engine, open_engine
-from cvgg.errors import UsageError
+from cvgg.errors import UnavailableError, UsageError
 
 log = logging.getLogger("cvgg")
 
@@ -68,15 +68,26 @@ def engine_of(args: argparse.Namespace, *, gpu_asked: bool | None = None) -> Eng
     Logs which one it is, and why.
     """
     if args.gpu is not None:
-        if not args.gpu.isdecimal() and args.gpu != "all":
-            raise UsageError(f"--gpu {args.gpu}: one number, or all")
-        name, why = f"cuda:{args.gpu}" if args.gpu.isdecimal() else "cuda", "--gpu"
+        if args.gpu == "all":
+            raise UnavailableError(
+                "--gpu all: several GPUs are not there yet; name one, as --gpu 0"
+            )
+        if not args.gpu.isdecimal():
+            raise UsageError(f"--gpu {args.gpu}: the number of a GPU, as 0")
+        name, why = f"cuda:{args.gpu}", "--gpu"
     elif args.cpu:
         name, why = "cpu", "--cpu"
     elif gpu_asked is not None:
         name, why = ("cuda" if gpu_asked else "cpu"), "solver_mode"
     else:
         name, why = best_engine()
-    engine = open_engine(name, threads=args.threads)
+    try:
+        engine = open_engine(name, threads=args.threads)
+    except UnavailableError as error:
+        if why != "solver_mode":
+            raise
+        raise UnavailableError(
+            f"{error}; the solver says solver_mode: GPU, --cpu overrules it"
+        ) from None
     log.info("Engine %s, %d threads (%s)", engine.name, engine.threads, why)
     return engine

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         "kernels_compiler": _compiler(),
         "cpu": _cpu(),
         "cupy": _cupy(),
+        "nvrtc": _nvrtc(),
         "gpus": _gpus(),
         "driver": _driver(),
         **_machine(),
@@ -145,6 +146,16 @@ def _cupy() -> str | None:
         return None
     names = metadata.packages_distributions().get("cupy", [])
     return ", ".join(f"{name} {_version(name)}" for name in names) or "version not known"
+
+
+def _nvrtc() -> str | None:
+    """The version of the compiler of the CUDA kernels; it needs no driver."""
+    from cvgg.kernels.cuda.compile import CompileError, nvrtc_version
+
+    try:
+        return nvrtc_version()
+    except CompileError:
+        return None
 
 
 def _driver() -> str | None:

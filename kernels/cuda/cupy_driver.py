@@ -3,7 +3,7 @@
 Nothing else in kernels/cuda knows CuPy. RawModule is given a cubin that compile.py made, so CuPy
 compiles nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -159,13 +159,3 @@ class CupyDriver:
             finally:
                 graph = self.compute.end_capture()
         return CupyGraph(graph, self.compute)
-
-    def versions(self) -> Sequence[tuple[str, str]]:
-        """What `cvgg env` says of the software below us."""
-        runtime = self._cupy.cuda.runtime
-        driver, cuda = runtime.driverGetVersion(), runtime.runtimeGetVersion()
-        return (
-            ("CuPy", self._cupy.__version__),
-            ("CUDA driver", f"{driver // 1000}.{driver % 1000 // 10}"),
-            ("CUDA runtime", f"{cuda // 1000}.{cuda % 1000 // 10}"),
-        )

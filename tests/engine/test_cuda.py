@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from databases import numbered, write_images
 from emulator.driver import EmulatorDriver
+from google.protobuf import text_format
 from nets import conv, fc, loss, pool, relu
 
 import cvgg
 from cvgg.engine import Engine, open_engine
 from cvgg.engine.cuda import CudaEngine
 from cvgg.errors import UnavailableError, UsageError
+from cvgg.layers.base import SourceLayer
 from cvgg.netdef.prototxt import read_solver
+from cvgg.plan import Step
+from cvgg.testing import OneLayer
 
 SEEDS = range(5)
 
@@ -141,6 +145,48 @@ def test_a_step_gives_the_gradients_and_the_params_of_the_cpu(net: str) -> None:
         assert distance(values(ours), values(theirs)) < 1e-4
     assert sorted(found)[2] < 1e-5
     assert max(found) < 1e-3
+
+
+def layer_text(step: Step) -> str:
+    """The blocks of a step's layers."""
+    blocks = (text_format.MessageToString(node.spec) for node in step.nodes)
+    return "\n".join(f"layer {{ {block} }}" for block in blocks)
+
+
+def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
+    norm = float(np.linalg.norm(theirs))
+    return float(np.linalg.norm(ours - theirs)) / norm if norm else float(np.abs(ours).max())
+
+
+@pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
+def test_each_layer_equals_the_cpu_s_on_the_cpu_s_bottoms_and_top_diffs(net: str) -> None:
+    """1e-5: sums of some hundred terms in another order."""
+    whole = cvgg.Net(net, phase=cvgg.TRAIN, engine=cpu(), seed=5)
+    whole.forward()
+    whole.backward()
+    for step in whole.plan.steps:
+        if isinstance(step.layer, SourceLayer):
+            continue
+        found = []
+        for engine in (emulated(), cpu()):
+            one = OneLayer(
+                layer_text(step),
+                [whole.blobs[name].data for name in step.nodes[0].bottoms],
+                params=[blob.data for blob in whole.params.get(step.name, [])],
+                phase=cvgg.TRAIN,
+                engine=engine,
+            )
+            tops = one.forward()
+            diffs = [whole.blobs[name].diff for name in step.nodes[-1].tops]
+            down = one.backward(
+                [
+                    np.zeros(top.shape) if diff is None else diff
+                    for top, diff in zip(tops, diffs, strict=True)
+                ]
+            )
+            found.append([*tops, *down, *(d for d in one.param_diffs if d is not None)])
+        for ours, theirs in zip(*found, strict=True):
+            assert relative(ours, theirs) < 1e-5, step.name
 
 
 def test_a_recorded_step_follows_rate_seed_and_data() -> None:
