@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-all lint format proto prototxt dist size clean
+.PHONY: help install demo test test-all mutants lint format proto prototxt dist size clean
 
 help:
 	@echo "make demo      draw a database, train a small VGG net on it, test it (a few minutes)"
 	@echo "make test      all tests but the long sweeps"
 	@echo "make test-all  all tests"
+	@echo "make mutants   breaks the CUDA kernels place by place: do the tests notice? (half an hour)"
 	@echo "make lint      ruff, mypy, import rules"
 	@echo "make format    lay the code out"
 	@echo "make proto     netdef/caffe_pb2 from caffe.proto"
@@ -17,7 +18,7 @@ help:
 	@echo "make dist      sdist and wheel"
 	@echo "make size      lines of code by folder"
 
-$(READY): pyproject.toml setup.py kernels/cpu/native.cpp
+$(READY): pyproject.toml setup.py $(wildcard kernels/cpu/*.cpp kernels/cpu/*.h)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
@@ -32,6 +33,9 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/pytest -m "not gpu"
+
+mutants: $(READY)
+	$(BIN)/python tools/mutants.py
 
 lint: $(READY)
 	$(BIN)/ruff check

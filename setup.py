@@ -4,7 +4,9 @@
 cvgg.netdef and so on. The links cvgg/netdef, cvgg/kernels and cvgg/prototxt show checkers and
 editors the same names."""
 
+import platform
 from collections.abc import Iterator
+from glob import glob
 
 from pybind11.setup_helpers import Pybind11Extension
 from setuptools import find_packages, setup
@@ -26,25 +28,35 @@ def packages() -> Iterator[str]:
             yield f"{name}.{sub}"
 
 
+X86 = platform.machine() in ("x86_64", "AMD64")
+# No -ffast-math: linked in, it would turn on flush-to-zero for the whole Python process. Nobody
+# looks at floating point's exception flags; -fno-trapping-math lets a choice between two values be
+# a blend instead of a branch, and changes no value.
+FLAGS = ["-O3", "-fno-trapping-math", "-fopenmp", "-Wall", "-Wextra"]
+
+
+def extension(name: str, source: str, *flags: str) -> Pybind11Extension:
+    return Pybind11Extension(
+        f"cvgg.kernels.cpu.{name}",
+        [f"kernels/cpu/{source}"],
+        depends=glob("kernels/cpu/*.h"),
+        cxx_std=17,
+        extra_compile_args=[*FLAGS, *flags],
+        extra_link_args=["-fopenmp"],
+    )
+
+
 setup(
     package_dir=FOLDERS,
     packages=sorted(packages()),
     package_data={
         "cvgg": ["py.typed"],
         "cvgg.netdef": ["caffe.proto", "*.pyi"],
-        "cvgg.kernels": ["cpu/*.cpp", "cpu/*.pyi", "cuda/*.cu", "cuda/*.cuh"],
+        "cvgg.kernels": ["cpu/*.cpp", "cpu/*.h", "cpu/*.pyi", "cuda/*.cu", "cuda/*.cuh"],
         "cvgg.prototxt": ["*.prototxt"],
     },
     ext_modules=[
-        # No -ffast-math: linked in, it would turn on flush-to-zero for the whole Python process.
-        # Nobody looks at floating point's exception flags; -fno-trapping-math lets a choice between
-        # two values be a blend instead of a branch, and changes no value.
-        Pybind11Extension(
-            "cvgg.kernels.cpu._native",
-            ["kernels/cpu/native.cpp"],
-            cxx_std=17,
-            extra_compile_args=["-O3", "-fno-trapping-math", "-fopenmp", "-Wall", "-Wextra"],
-            extra_link_args=["-fopenmp"],
-        )
+        extension("_native", "native.cpp"),
+        *([extension("_avx2", "avx2.cpp", "-mavx2", "-mfma")] if X86 else []),
     ],
 )

@@ -41,6 +41,11 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     which = group.add_mutually_exclusive_group()
     which.add_argument("--gpu", metavar="N", help="the GPU of this number")
     which.add_argument("--cpu", action="store_true", help="the CPU, whatever the solver says")
+    which.add_argument(
+        "--direct",
+        action="store_true",
+        help="the CPU, convolution without Winograd: slower, more exact",
+    )
     group.add_argument(
         "--threads", type=positive, metavar="N", help="threads of kernels, BLAS and decoding"
     )
@@ -75,8 +80,8 @@ def engine_of(args: argparse.Namespace, *, gpu_asked: bool | None = None) -> Eng
         if not args.gpu.isdecimal():
             raise UsageError(f"--gpu {args.gpu}: the number of a GPU, as 0")
         name, why = f"cuda:{args.gpu}", "--gpu"
-    elif args.cpu:
-        name, why = "cpu", "--cpu"
+    elif args.cpu or args.direct:
+        name, why = ("cpu:direct", "--direct") if args.direct else ("cpu", "--cpu")
     elif gpu_asked is not None:
         name, why = ("cuda" if gpu_asked else "cpu"), "solver_mode"
     else:

@@ -96,7 +96,7 @@ def _type(command: str, *words: str) -> None:
 
 
 def _engine_words(args: argparse.Namespace) -> list[str]:
-    words = ["--cpu"] if args.cpu else []
+    words = [f"--{name}" for name in ("cpu", "direct") if getattr(args, name)]
     for name in ("gpu", "threads", "memory"):
         if (value := getattr(args, name)) is not None:
             words += [f"--{name}", str(value)]

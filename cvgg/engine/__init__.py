@@ -7,8 +7,8 @@ __all__ = ["Engine", "Inbox", "Traits", "best_engine", "open_engine"]
 
 
 def open_engine(engine: "Engine | str | None" = None, *, threads: int | None = None) -> Engine:
-    """An engine from its name: "cpu", "gpu", "cuda:1"; None: the best that is there. An Engine is
-    given back.
+    """An engine from its name: "cpu", "gpu", "cuda:1"; None: the best that is there. "cpu:direct":
+    convolution without Winograd. An Engine is given back.
 
     Raises UnavailableError if the machine lacks what it takes: never another engine in its place.
     """
@@ -16,16 +16,18 @@ def open_engine(engine: "Engine | str | None" = None, *, threads: int | None = N
         return engine
     name = best_engine()[0] if engine is None else engine.lower()
     kind, _, number = name.partition(":")
-    if kind == "cpu" and not number:
+    if kind == "cpu" and number in ("", "direct"):
         from cvgg.engine.cpu import CpuEngine
 
-        return CpuEngine(threads)
+        return CpuEngine(threads, direct=number == "direct")
     if kind in ("gpu", "cuda") and (not number or number.isdecimal()):
         from cvgg.engine.cuda import CudaEngine
         from cvgg.kernels.cuda.cupy_driver import CupyDriver
 
         return CudaEngine(CupyDriver(int(number or 0)), threads=threads)
-    raise UsageError(f"engine {engine!r} is not known; known are 'cpu', 'gpu' and 'cuda:N'")
+    raise UsageError(
+        f"engine {engine!r} is not known; known are 'cpu', 'cpu:direct', 'gpu' and 'cuda:N'"
+    )
 
 
 def best_engine() -> tuple[str, str]:

@@ -40,12 +40,13 @@ class CpuEngine:
     name = "cpu"
     on_host = True
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, direct: bool = False) -> None:
+        """direct: convolution without Winograd, slower and more exact."""
         self.threads = threads or len(os.sched_getaffinity(0))
-        self.kernels: Kernels = cpu
+        self.kernels: Kernels = cpu.direct() if direct else cpu
         self.traits = Traits(
             name="cpu",
-            kernels=cpu,
+            kernels=self.kernels,
             fusions=frozenset({("Convolution", "ReLU")}),
             architecture=os.uname().machine,
             compute_units=self.threads,

@@ -3,14 +3,10 @@
 Loops are in native.cpp; matrix products are numpy's BLAS. Arrays are float32, C-contiguous, NCHW.
 """
 
-from .conv import (
-    conv_backward_data,
-    conv_backward_weights,
-    conv_forward,
-    conv_relu_forward,
-    conv_workspace,
-    relu_bias_backward,
-)
+from types import SimpleNamespace
+from typing import Any
+
+from .conv import DIRECT, FAST, relu_bias_backward
 from .fc import fc_backward_data, fc_backward_weights, fc_forward, fc_workspace
 from .images import transform_forward
 from .loss import (
@@ -70,3 +66,22 @@ __all__ = [
     "scale_forward", "set_threads", "sgd_update", "softmax_backward", "softmax_forward",
     "softmax_loss_backward", "softmax_loss_forward", "split_backward", "transform_forward",
 ]  # fmt: skip
+
+_CONV = (
+    "conv_workspace",
+    "conv_forward",
+    "conv_relu_forward",
+    "conv_backward_data",
+    "conv_backward_weights",
+)
+conv_workspace = FAST.conv_workspace
+conv_forward = FAST.conv_forward
+conv_relu_forward = FAST.conv_relu_forward
+conv_backward_data = FAST.conv_backward_data
+conv_backward_weights = FAST.conv_backward_weights
+
+
+def direct() -> Any:
+    """This backend with convolution as the sum of the products themselves: slower, more exact."""
+    functions = {name: globals()[name] for name in __all__}
+    return SimpleNamespace(**functions | {name: getattr(DIRECT, name) for name in _CONV})

@@ -754,6 +754,13 @@ PYBIND11_MODULE(_native, m) {
   py::class_<Images>(m, "Images").def(py::init([](Size n, Size c, Size h, Size w, Size mean_h, Size mean_w) {
     return Images{n, c, h, w, mean_h, mean_w};
   }));
+  m.def("has_avx2", [] {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return false;
+#endif
+  });
   m.def("set_threads", [](int count) { omp_set_num_threads(count); });
   m.def("im2col", &im2col);
   m.def("col2im", &col2im);

@@ -29,7 +29,7 @@ def emulated(seed: int = 0, **device: Any) -> CudaEngine:
 
 
 def cpu() -> Engine:
-    return open_engine("cpu", threads=2)
+    return open_engine("cpu:direct", threads=2)
 
 
 def block(name: str, bottom: str, outputs: int) -> str:

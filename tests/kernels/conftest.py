@@ -9,7 +9,8 @@ from cvgg.kernels.interface import Kernels
 
 LAYOUTS = "NHWC", "NCHW"
 NHWC_ONLY = {"test_conv"}
-OFTEN = {"cpu", "emulated NHWC", "emulated-backwards NCHW", "race NHWC"}
+CPU = "cpu", "cpu:direct"
+OFTEN = {*CPU, "emulated NHWC", "emulated-backwards NCHW", "race NHWC"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,7 +18,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     nhwc_only = metafunc.module.__name__.rpartition(".")[2] in NHWC_ONLY
     layouts = LAYOUTS[:1] if nhwc_only else LAYOUTS
-    backends = ["cpu", *(f"{name} {layout}" for name in DEVICES for layout in layouts)]
+    backends = [*CPU, *(f"{name} {layout}" for name in DEVICES for layout in layouts)]
     parameters = [
         each if each in OFTEN else pytest.param(each, marks=pytest.mark.slow) for each in backends
     ]
@@ -28,6 +29,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def kernels(request: pytest.FixtureRequest) -> Kernels:
     """The functions of each backend, called with numpy arrays."""
     name, _, layout = request.param.partition(" ")
-    if name == "cpu":
-        return open_engine("cpu", threads=2).kernels
+    if name in CPU:
+        return open_engine(name, threads=2).kernels
     return hosted(device(name), layout)

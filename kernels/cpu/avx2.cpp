@@ -1,0 +1,47 @@
+// Kernels for processors with AVX2 and FMA; the rest of the CPU backend runs everywhere.
+//
+// Compiled with -mavx2 -mfma into a module of its own, which is imported where the processor has both.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "winograd.h"
+
+namespace py = pybind11;
+
+using Floats = py::array_t<float, py::array::c_style>;
+
+namespace {
+
+const float* values(const py::object& array) { return array.is_none() ? nullptr : py::cast<Floats>(array).data(); }
+
+Size workspace(const winograd::Problem& g) { return g.workspace(omp_get_max_threads()); }
+
+void forward(const winograd::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
+             bool turned, bool relu, float slope, Floats& workspaces) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  py::gil_scoped_release release;
+  winograd::forward(g, x, w, b, y, turned, relu, slope, workspace);
+}
+
+void backward_weights(const winograd::Problem& g, const Floats& xs, const Floats& dys, Floats& dws,
+                      Floats& workspaces) {
+  const float *x = xs.data(), *dy = dys.data();
+  float *dw = dws.mutable_data(), *workspace = workspaces.mutable_data();
+  py::gil_scoped_release release;
+  winograd::backward_weights(g, x, dy, dw, workspace);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_avx2, m) {
+  m.doc() = "Kernels for AVX2 and FMA; see avx2.cpp.";
+  py::class_<winograd::Problem>(m, "Winograd")
+      .def(py::init([](Size n, Size c, Size h, Size w, Size k, Size p, Size q, Size pad_h, Size pad_w) {
+        return winograd::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
+      }));
+  m.def("set_threads", [](int count) { omp_set_num_threads(count); });
+  m.def("winograd_workspace", &workspace);
+  m.def("winograd_forward", &forward);
+  m.def("winograd_backward_weights", &backward_weights);
+}
