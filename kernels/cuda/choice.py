@@ -10,6 +10,7 @@ FLOAT = 4  # bytes
 
 LEAST_DEPTH = 256  # terms of a partial sum: fewer are not worth a pass over the partial sums
 LEAST_PIXELS = 512
+MOST_PIXELS = 32768  # a sum of more products in fp32 leaves 1e-5
 WAVES = 2  # blocks for each multiprocessor that a split sum aims at
 MOST_RUNS = 256
 BIAS_RUN = 512  # pixels of a partial sum of a bias' gradient
@@ -60,7 +61,7 @@ def choose_conv_weights(
     else:
         name, tile = "conv_weights_64x64", 64
     x, y = ceil_div(depth, tile), ceil_div(k, tile)
-    runs, run = split(pixels, LEAST_PIXELS, x * y * groups, card)
+    runs, run = split(pixels, LEAST_PIXELS, x * y * groups, card, most=MOST_PIXELS)
     return Choice(name, (x, y, groups * runs), runs, run)
 
 
@@ -71,11 +72,15 @@ def choose_fc(m: int, n: int, depth: int, card: Properties) -> tuple[tuple[int, 
     return (x, y, runs), run
 
 
-def split(terms: int, least: int, blocks: int, card: Properties) -> tuple[int, int]:
-    """Partial sums of a long sum and the terms of each (a multiple of 16): `blocks` times as
-    many fill the card."""
+def split(
+    terms: int, least: int, blocks: int, card: Properties, *, most: int | None = None
+) -> tuple[int, int]:
+    """Partial sums of a long sum and the terms of each (a multiple of 16): `blocks` times as many
+    fill the card, and none has more than `most` terms.
+
+    Another number of multiprocessors splits elsewhere, so bits are the same on one kind of card."""
     wanted = ceil_div(WAVES * card.multiprocessors, blocks)
-    runs = max(1, min(wanted, terms // least, MOST_RUNS))
+    runs = max(1, min(wanted, terms // least, MOST_RUNS), ceil_div(terms, most or terms))
     run = ceil_div(ceil_div(terms, runs), 16) * 16
     return ceil_div(terms, run), run
 

@@ -90,11 +90,14 @@ def cubin_file(source: Source, architecture: str) -> Path:
     if path.is_file():
         return path
     code = compile_cubin(source, architecture).code
+    made: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         made = _write(code, path.parent)
         os.replace(made, path)  # whole or absent, whoever else compiles the same
     except OSError:
+        if made is not None:
+            made.unlink(missing_ok=True)
         return _write(code, None)
     return path
 

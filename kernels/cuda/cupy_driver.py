@@ -4,6 +4,7 @@ Nothing else in kernels/cuda knows CuPy. RawModule is given a cubin that compile
 compiles nothing."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from .driver import (
     Stream,
 )
 
+NO_MEMORY = 2  # cudaErrorMemoryAllocation
 OLDEST = (7, 5)  # compute capability: Turing, the oldest that NVRTC 13 compiles for
 
 
@@ -29,8 +31,9 @@ def import_cupy() -> Any:
     try:
         import cupy
     except ImportError as error:
+        words = " ".join(str(error.__cause__ or error).split())  # CuPy draws a box around them
         raise DriverError(
-            f"CuPy cannot be loaded ({error}); install cvgg[cuda13], or cvgg[cuda12] for an older "
+            f"CuPy cannot be loaded ({words}); install cvgg[cuda13], or cvgg[cuda12] for an older "
             "driver"
         ) from None
     try:
@@ -42,14 +45,30 @@ def import_cupy() -> Any:
     return cupy
 
 
+class Faults:
+    """`with` it, what CUDA says becomes a DriverError: a fault on the card comes up in whatever is
+    called next."""
+
+    def __init__(self, cupy: Any, device: int) -> None:
+        self._kinds = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
+        self._device = device
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, self._kinds):
+            raise DriverError(f"GPU {self._device}: {error}") from None
+
+
 class CupyGraph:
     """A captured CUDA graph."""
 
-    def __init__(self, graph: Any, stream: Any) -> None:
-        self._graph, self._stream = graph, stream
+    def __init__(self, graph: Any, stream: Any, faults: Faults) -> None:
+        self._graph, self._stream, self._faults = graph, stream, faults
 
     def launch(self) -> None:
-        self._graph.launch(self._stream)
+        with self._faults:
+            self._graph.launch(self._stream)
 
 
 class CupyDriver:
@@ -80,82 +99,93 @@ class CupyDriver:
         self.compute: Stream = cupy.cuda.Stream(non_blocking=True)
         self.upload: Stream = cupy.cuda.Stream(non_blocking=True)
         self._modules: dict[Source, Any] = {}
+        self._faults = Faults(cupy, device)
 
     # ---- kernels
     def load(self, source: Source, name: str) -> Function:
         if source not in self._modules:
             path = cubin_file(source, self.properties.architecture)
             self._modules[source] = self._cupy.RawModule(path=str(path))
-        return self._modules[source].get_function(name)
+        with self._faults:
+            return self._modules[source].get_function(name)
 
     def launch(self, call: Launch) -> None:
-        with self.compute:
+        with self._faults, self.compute:
             call.function(call.grid, (call.threads, 1, 1), call.arguments)
 
     # ---- memory
     def allocate(self, nbytes: int) -> tuple[int, Any]:
         if not nbytes:
             return 0, None
-        runtime = self._cupy.cuda.runtime
-        try:
-            memory = self._cupy.cuda.Memory(nbytes)
-        except (runtime.CUDARuntimeError, self._cupy.cuda.memory.OutOfMemoryError):
-            raise OutOfMemoryError(nbytes, self.memory_free()) from None
+        with self._faults:
+            try:
+                memory = self._cupy.cuda.Memory(nbytes)
+            except self._cupy.cuda.runtime.CUDARuntimeError as error:
+                if error.status != NO_MEMORY:
+                    raise
+                raise OutOfMemoryError(nbytes, self.memory_free()) from None
         return int(memory.ptr), memory
 
     def pinned(self, nbytes: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(nbytes), np.uint8, nbytes)
+        with self._faults:
+            memory = self._cupy.cuda.alloc_pinned_memory(nbytes)
+        return np.frombuffer(memory, np.uint8, nbytes)
 
     def copy_in(self, pointer: int, host: NDArray[Any], stream: Stream) -> None:
-        runtime = self._cupy.cuda.runtime
-        to, kind = pointer, runtime.memcpyHostToDevice
-        runtime.memcpyAsync(to, host.ctypes.data, host.nbytes, kind, stream.ptr)
+        self._copy(pointer, host.ctypes.data, host.nbytes, "memcpyHostToDevice", stream)
 
     def zero(self, pointer: int, nbytes: int, stream: Stream) -> None:
-        self._cupy.cuda.runtime.memsetAsync(pointer, 0, nbytes, stream.ptr)
+        with self._faults:
+            self._cupy.cuda.runtime.memsetAsync(pointer, 0, nbytes, stream.ptr)
 
     def copy(self, to: int, pointer: int, nbytes: int, stream: Stream) -> None:
-        runtime = self._cupy.cuda.runtime
-        runtime.memcpyAsync(to, pointer, nbytes, runtime.memcpyDeviceToDevice, stream.ptr)
+        self._copy(to, pointer, nbytes, "memcpyDeviceToDevice", stream)
 
     def copy_out(self, host: NDArray[Any], pointer: int, stream: Stream) -> None:
+        self._copy(host.ctypes.data, pointer, host.nbytes, "memcpyDeviceToHost", stream)
+
+    def _copy(self, to: int, at: int, nbytes: int, kind: str, stream: Stream) -> None:
         runtime = self._cupy.cuda.runtime
-        to, kind = host.ctypes.data, runtime.memcpyDeviceToHost
-        runtime.memcpyAsync(to, pointer, host.nbytes, kind, stream.ptr)
+        with self._faults:
+            runtime.memcpyAsync(to, at, nbytes, getattr(runtime, kind), stream.ptr)
 
     def memory_free(self) -> int:
-        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        with self._faults:
+            free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free)
 
     # ---- order
     def record(self, stream: Stream) -> Event:
-        event = self._cupy.cuda.Event()
-        event.record(stream)
+        with self._faults:
+            event = self._cupy.cuda.Event()
+            event.record(stream)
         return event
 
     def wait(self, stream: Stream, event: Event) -> None:
-        stream.wait_event(event)
+        with self._faults:
+            stream.wait_event(event)
 
     def finish(self, event: Event) -> None:
-        try:
+        with self._faults:
             event.synchronize()
-        except self._cupy.cuda.runtime.CUDARuntimeError as error:
-            raise DriverError(f"GPU {self.device}: {error}") from None
 
     def elapsed_ms(self, first: Event, last: Event) -> float:
-        return float(self._cupy.cuda.get_elapsed_time(first, last))
+        with self._faults:
+            return float(self._cupy.cuda.get_elapsed_time(first, last))
 
     def synchronize(self, stream: Stream) -> None:
-        try:
+        with self._faults:
             stream.synchronize()
-        except self._cupy.cuda.runtime.CUDARuntimeError as error:
-            raise DriverError(f"GPU {self.device}: {error}") from None
 
     def capture(self, work: Callable[[], None]) -> Graph:
-        with self.compute:
+        with self._faults, self.compute:
             self.compute.begin_capture()
             try:
                 work()
-            finally:
-                graph = self.compute.end_capture()
-        return CupyGraph(graph, self.compute)
+            except BaseException:
+                # The work may have broken the capture; its own error is the one to see.
+                with suppress(self._cupy.cuda.runtime.CUDARuntimeError):
+                    self.compute.end_capture()
+                raise
+            graph = self.compute.end_capture()
+        return CupyGraph(graph, self.compute, self._faults)

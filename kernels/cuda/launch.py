@@ -3,6 +3,7 @@
 The declaration in the .cu file is the signature: a `const float* x` takes a float32 array and reads
 it, `float*` writes it, `int`, `unsigned`, `long long` and `float` take a number that must fit."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,6 +151,8 @@ def _number(kernel: str, parameter: Parameter, value: Given) -> Argument:
     if value is None or isinstance(value, DeviceArray):
         raise ValueError(f"{where} must be a number, is {type(value).__name__}")
     if kind is np.float32:
+        if math.isfinite(value) and abs(value) > float(np.finfo(np.float32).max):
+            raise ValueError(f"{where} must fit float, is {value}")
         return np.float32(value)
     limits = np.iinfo(kind)  # type: ignore[type-var]
     if not (limits.min <= value <= limits.max and value == int(value)):

@@ -1,7 +1,7 @@
 """Every test of kernels runs on each backend, and on emulated devices in both layouts."""
 
 import pytest
-from emulated import DEVICES, device
+from emulated import CARD, DEVICES, device, marked
 from hosted import hosted
 
 from cvgg.engine import open_engine
@@ -18,10 +18,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     nhwc_only = metafunc.module.__name__.rpartition(".")[2] in NHWC_ONLY
     layouts = LAYOUTS[:1] if nhwc_only else LAYOUTS
-    backends = [*CPU, *(f"{name} {layout}" for name in DEVICES for layout in layouts)]
-    parameters = [
-        each if each in OFTEN else pytest.param(each, marks=pytest.mark.slow) for each in backends
-    ]
+    backends = [*CPU, *(f"{name} {layout}" for name in (*DEVICES, CARD) for layout in layouts)]
+    parameters = [marked(each, often=each in OFTEN) for each in backends]
     metafunc.parametrize("kernels", parameters, indirect=True, scope="session")
 
 
