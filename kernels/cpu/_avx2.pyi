@@ -25,3 +25,40 @@ def winograd_backward_weights(
     dws: NDArray[Any],
     workspace: NDArray[Any],
 ) -> None: ...
+
+class Narrow:
+    def __init__(self, *lengths: int) -> None: ...  # n c h w k p q pad_h pad_w
+    def workspace(self) -> int: ...
+
+def narrow_forward(
+    problem: Narrow,
+    xs: NDArray[Any],
+    ws: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ys: NDArray[Any],
+    relu: bool,
+    slope: float,
+    workspace: NDArray[Any],
+) -> None: ...
+def narrow_backward_weights(
+    problem: Narrow,
+    xs: NDArray[Any],
+    dys: NDArray[Any],
+    dws: NDArray[Any],
+    workspace: NDArray[Any],
+) -> None: ...
+def fc_forward(
+    n: int,
+    c: int,
+    k: int,
+    xs: NDArray[Any],
+    ws: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ys: NDArray[Any],
+) -> None: ...
+def fc_backward_data(
+    n: int, c: int, k: int, ws: NDArray[Any], dys: NDArray[Any], dxs: NDArray[Any]
+) -> None: ...
+def fc_backward_weights(
+    n: int, c: int, k: int, xs: NDArray[Any], dys: NDArray[Any], dws: NDArray[Any]
+) -> None: ...

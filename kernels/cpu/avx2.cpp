@@ -4,6 +4,8 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "fc.h"
+#include "narrow.h"
 #include "winograd.h"
 
 namespace py = pybind11;
@@ -32,6 +34,43 @@ void backward_weights(const winograd::Problem& g, const Floats& xs, const Floats
   winograd::backward_weights(g, x, dy, dw, workspace);
 }
 
+void narrow_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
+                    bool relu, float slope, Floats& workspaces) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  py::gil_scoped_release release;
+  narrow::forward(g, x, w, b, y, relu, slope, workspace);
+}
+
+void narrow_backward_weights(const narrow::Problem& g, const Floats& xs, const Floats& dys, Floats& dws,
+                             Floats& workspaces) {
+  const float *x = xs.data(), *dy = dys.data();
+  float *dw = dws.mutable_data(), *workspace = workspaces.mutable_data();
+  py::gil_scoped_release release;
+  narrow::backward_weights(g, x, dy, dw, workspace);
+}
+
+void fc_forward(Size n, Size c, Size k, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float* y = ys.mutable_data();
+  py::gil_scoped_release release;
+  fc::forward({n, c, k}, x, w, b, y);
+}
+
+void fc_backward_data(Size n, Size c, Size k, const Floats& ws, const Floats& dys, Floats& dxs) {
+  const float *w = ws.data(), *dy = dys.data();
+  float* dx = dxs.mutable_data();
+  py::gil_scoped_release release;
+  fc::backward_data({n, c, k}, w, dy, dx);
+}
+
+void fc_backward_weights(Size n, Size c, Size k, const Floats& xs, const Floats& dys, Floats& dws) {
+  const float *x = xs.data(), *dy = dys.data();
+  float* dw = dws.mutable_data();
+  py::gil_scoped_release release;
+  fc::backward_weights({n, c, k}, x, dy, dw);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_avx2, m) {
@@ -44,4 +83,14 @@ PYBIND11_MODULE(_avx2, m) {
   m.def("winograd_workspace", &workspace);
   m.def("winograd_forward", &forward);
   m.def("winograd_backward_weights", &backward_weights);
+  py::class_<narrow::Problem>(m, "Narrow")
+      .def(py::init([](Size n, Size c, Size h, Size w, Size k, Size p, Size q, Size pad_h, Size pad_w) {
+        return narrow::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
+      }))
+      .def("workspace", &narrow::Problem::workspace);
+  m.def("narrow_forward", &narrow_forward);
+  m.def("narrow_backward_weights", &narrow_backward_weights);
+  m.def("fc_forward", &fc_forward);
+  m.def("fc_backward_data", &fc_backward_data);
+  m.def("fc_backward_weights", &fc_backward_weights);
 }

@@ -30,17 +30,27 @@ class _Problem:
     fast: bool
 
     @property
-    def winograd(self) -> bool:
-        """With fewer channels the transforms cost more than they save."""
+    def plain(self) -> bool:
+        """3x3, stride 1, no groups, no dilation; on a processor that has kernels for it."""
         return (
             AVX2 is not None
-            and self.fast
             and self.w[2:] == (3, 3)
             and self.stride == self.dilation == (1, 1)
             and self.group == 1
-            and max(self.pad) <= 2
-            and min(self.x[1], self.w[0]) >= _LEAST_CHANNELS
         )
+
+    @property
+    def winograd(self) -> bool:
+        """With fewer channels the transforms cost more than they save."""
+        channels = min(self.x[1], self.w[0])
+        return self.plain and self.fast and max(self.pad) <= 2 and channels >= _LEAST_CHANNELS
+
+    @property
+    def narrow(self) -> Any:
+        """Few input channels, as winograd.h's neighbour narrow.h sees them; None for others."""
+        if not self.plain or self.x[1] >= _LEAST_CHANNELS:
+            return None
+        return AVX2.Narrow(*self.x, self.w[0], *self.plane, *self.pad)
 
     @property
     def tiles(self) -> Any:
@@ -129,7 +139,8 @@ class _Problem:
         if self.winograd:
             sizes = (AVX2.winograd_workspace(each) for each in (self.tiles, self.tiles_back))
             return int(max(sizes))
-        return self.sums + self.slot
+        narrow = self.narrow
+        return max(self.sums + self.slot, 0 if narrow is None else narrow.workspace())
 
     def place(self, x: Array, image: int, thread: int, workspace: Array) -> Array:
         """Where an image's matrix lies: in the thread's slot, or in the image itself."""
@@ -232,6 +243,9 @@ class Conv:
         if problem.winograd:
             AVX2.winograd_forward(problem.tiles, x, w, b, y, False, False, 0.0, workspace)
             return
+        if (narrow := problem.narrow) is not None:
+            AVX2.narrow_forward(narrow, x, w, b, y, False, 0.0, workspace)
+            return
         _forward(problem, x, w, y, workspace)
         _native.bias_relu(y, b, *_flat(y), False, 0.0)
 
@@ -253,6 +267,9 @@ class Conv:
         problem.check("conv_relu_forward", x, w, y, b, workspace)
         if problem.winograd:
             AVX2.winograd_forward(problem.tiles, x, w, b, y, False, True, negative_slope, workspace)
+            return
+        if (narrow := problem.narrow) is not None:
+            AVX2.narrow_forward(narrow, x, w, b, y, True, negative_slope, workspace)
             return
         _forward(problem, x, w, y, workspace)
         _native.bias_relu(y, b, *_flat(y), True, negative_slope)
@@ -313,6 +330,9 @@ class Conv:
         problem.check(function, x, dw, dy, None, workspace)
         if problem.winograd:
             AVX2.winograd_backward_weights(problem.tiles, x, dy, dw, workspace)
+            return
+        if (narrow := problem.narrow) is not None:
+            AVX2.narrow_backward_weights(narrow, x, dy, dw, workspace)
             return
         sums = workspace.reshape(-1)[: problem.sums].reshape(problem.parts, *problem.weights)
 

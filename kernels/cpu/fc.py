@@ -1,10 +1,14 @@
-"""Fully connected: BLAS does the work."""
+"""Fully connected: fc.h where the processor has AVX2 and FMA, else BLAS.
+
+With transposed weights each of the three products is another one's: forward is backward-data of the
+weights as they lie, and the other way round."""
 
 import numpy as np
 
 from ..interface import Array
 from . import _native
 from .border import check, need, unwarned
+from .processor import AVX2
 from .team import TEAM
 
 _PIECES, _LEAST_ROWS = 8, 4  # of the images of a product
@@ -55,7 +59,14 @@ def fc_forward(
     x: Array, w: Array, b: Array | None, y: Array, *, transpose: bool, workspace: Array
 ) -> None:
     _check("fc_forward", x, w, y, b, transpose=transpose)
-    _product(x, w if transpose else w.T, y)
+    (n, c), k = x.shape, y.shape[1]
+    if AVX2 is not None and not transpose:
+        AVX2.fc_forward(n, c, k, x, w, b, y)
+        return
+    if AVX2 is not None:
+        AVX2.fc_backward_data(n, k, c, w, x, y)
+    else:
+        _product(x, w if transpose else w.T, y)
     if b is not None:
         np.add(y, b, out=y)
 
@@ -63,6 +74,13 @@ def fc_forward(
 @unwarned
 def fc_backward_data(w: Array, dy: Array, dx: Array, *, transpose: bool, workspace: Array) -> None:
     _check("fc_backward_data", dx, w, dy, None, transpose=transpose)
+    (n, c), k = dx.shape, dy.shape[1]
+    if AVX2 is not None and transpose:
+        AVX2.fc_forward(n, k, c, dy, w, None, dx)
+        return
+    if AVX2 is not None:
+        AVX2.fc_backward_data(n, c, k, w, dy, dx)
+        return
     _product(dy, w.T if transpose else w, dx)
 
 
@@ -85,6 +103,9 @@ def fc_backward_weights(
         return
     _check("fc_backward_weights", x, dw, dy, None, transpose=transpose)
     left, right = (x, dy) if transpose else (dy, x)
+    if AVX2 is not None:
+        AVX2.fc_backward_weights(len(x), right.shape[1], left.shape[1], right, left, dw)
+        return
     rows = max(1, _BLOCK // dw.shape[1])
     blocks = np.empty((TEAM.size, min(rows, len(dw)), dw.shape[1]), dtype=np.float32)
 

@@ -74,7 +74,10 @@ MISTAKES: dict[str, tuple[Callable[[], None], str]] = {
     "dilation": (lambda: convolve(dilation=(1, 0)), "dilation (1, 0)"),
     "group": (lambda: convolve(group=0), "dilation (1, 1), group 0"),
     "pad": (lambda: convolve(pad=(1, -1)), "pad (1, -1)"),
-    "workspace": (lambda: convolve(workspace=floats(7)), "workspace needs 522: workspace 7"),
+    "workspace": (
+        lambda: convolve(workspace=floats(7)),
+        f"workspace needs {cpu.conv_workspace(X, W, **CONV)}: workspace 7",
+    ),
     "argmax": (
         lambda: eltwise_max_diff(np.zeros(2, np.int32)),
         "eltwise_max_backward: argmax must have dy's shape: argmax (2,)",

@@ -49,6 +49,7 @@ CASES = {
     "pointwise with a pad": Case((2, 3, 2, 4), (5, 3, 1, 1), pad=(1, 0)),
     "a group for each channel": Case((2, 3, 4, 6), (6, 1, 2, 3), pad=(1, 0), group=3),
     "enough channels for Winograd": Case((2, 9, 6, 7), (10, 9, 3, 3), pad=(1, 2)),
+    "a first layer, rows longer than 16": Case((10, 3, 5, 19), (6, 3, 3, 3), pad=(1, 0)),
     "padding wider than the image": Case((2, 1, 2, 3), (2, 1, 2, 3), (2, 1), (3, 4)),
 }
 
