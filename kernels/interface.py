@@ -485,6 +485,19 @@ class Kernels(Protocol):
 class FusedKernels(Protocol):
     """What a backend may have beside: asked for only where its engine's `fusions` name it."""
 
+    def conv_relu_pool_fits(
+        self,
+        x: tuple[int, ...],
+        w: tuple[int, ...],
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+    ) -> bool:
+        """Whether it does convolutions of these shapes; needs no device."""
+        ...
+
     def conv_relu_pool_forward(
         self,
         x: Array,

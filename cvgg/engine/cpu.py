@@ -19,6 +19,9 @@ from cvgg.netdef.shapes import Shape
 ALIGNMENT = 64  # bytes: a cache line, and enough for AVX-512
 
 
+FUSIONS = frozenset({("Convolution", "ReLU"), ("Convolution", "ReLU", "Pooling")})
+
+
 class CpuInbox:
     """Values go straight into their arrays."""
 
@@ -47,7 +50,7 @@ class CpuEngine:
         self.traits = Traits(
             name="cpu",
             kernels=self.kernels,
-            fusions=frozenset({("Convolution", "ReLU")}),
+            fusions=FUSIONS,
             architecture=os.uname().machine,
             compute_units=self.threads,
         )

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Protocol, TypeAlias
 
 from cvgg.errors import GraphError, LayerError
+from cvgg.kernels.interface import Kernels
 from cvgg.layers.base import Layer, Setting
 from cvgg.layers.convolution_relu import ConvolutionReLU
 from cvgg.layers.convolution_relu_pooling import ConvolutionReLUPooling
@@ -27,8 +28,10 @@ class Fused(Protocol):
         self, specs: Sequence[LayerParameter], bottoms: Sequence[Shape], setting: Setting
     ) -> Layer: ...
 
-    def fits(self, specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
-        """Whether it does what `layers`, made from `specs`, do one by one."""
+    def fits(
+        self, specs: Sequence[LayerParameter], layers: Sequence[Layer], kernels: Kernels
+    ) -> bool:
+        """Whether it does what `layers`, made from `specs`, do one by one, on this backend."""
         ...
 
 

@@ -31,7 +31,7 @@ class ConvolutionReLU(Layer):
             self.buffers = [Buffer("sum", inner.tops[0], follows=True)]
 
     @staticmethod
-    def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
+    def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer], kernels: Kernels) -> bool:
         """Always."""
         return True
 

@@ -30,17 +30,22 @@ class ConvolutionReLUPooling(Layer):
         ]
 
     @staticmethod
-    def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer]) -> bool:
-        """The windows cover the plane without a rest, and ReLU leaves nothing below 0."""
-        convolution, relu, pooling = specs
-        pool, (_, _, p, q) = pooling.pooling_param, layers[0].tops[0]
+    def fits(specs: Sequence[LayerParameter], layers: Sequence[Layer], kernels: Any) -> bool:
+        """The windows cover the plane without a rest, ReLU leaves nothing below 0, and the backend
+        does such convolutions."""
+        (_, relu, pooling), convolution = specs, layers[0]
+        assert isinstance(convolution, Convolution)
+        pool, (_, _, p, q) = pooling.pooling_param, convolution.tops[0]
         window = Window.of_pooling(pool, (p, q))
+        fused: FusedKernels = kernels
         return (
             pool.pool == PoolingParameter.MAX
             and (window.size, window.stride, window.pad) == ((2, 2), (2, 2), (0, 0))
             and p % 2 == q % 2 == 0
             and relu.relu_param.negative_slope == 0
-            and convolution.convolution_param.group == 1
+            and fused.conv_relu_pool_fits(
+                convolution.input, convolution.weights, **convolution.numbers
+            )
         )
 
     def workspace(self, kernels: Any) -> int:

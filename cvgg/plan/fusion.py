@@ -39,7 +39,7 @@ def fuse(
         if first in taken:
             continue
         runs = (_run(graph, first, types, keep=keep) for types in traits.fusions)
-        run = max((r for r in runs if _fits(graph, layers, r)), key=len, default=[first])
+        run = max((r for r in runs if _fits(graph, layers, traits, r)), key=len, default=[first])
         nodes = tuple(graph.nodes[i] for i in run)
         if len(run) > 1:
             taken.update(run[1:])
@@ -67,10 +67,10 @@ def _run(graph: Graph, first: int, types: tuple[str, ...], *, keep: bool) -> lis
     return run
 
 
-def _fits(graph: Graph, layers: Sequence[Layer], run: Sequence[int]) -> bool:
+def _fits(graph: Graph, layers: Sequence[Layer], traits: Traits, run: Sequence[int]) -> bool:
     """Whether the fused layer can do what the layers of this run do."""
     return bool(run) and FUSED[_types(graph, run)].fits(
-        _specs(graph, run), [layers[i] for i in run]
+        _specs(graph, run), [layers[i] for i in run], traits.kernels
     )
 
 

@@ -4,9 +4,9 @@ from numpy.typing import NDArray
 
 class Winograd:
     def __init__(self, *lengths: int) -> None: ...  # n c h w k p q pad_h pad_w
+    def workspace(self, threads: int) -> int: ...
 
 def set_threads(count: int) -> None: ...
-def winograd_workspace(problem: Winograd) -> int: ...
 def winograd_forward(
     problem: Winograd,
     xs: NDArray[Any],
@@ -28,7 +28,7 @@ def winograd_backward_weights(
 
 class Narrow:
     def __init__(self, *lengths: int) -> None: ...  # n c h w k p q pad_h pad_w
-    def workspace(self) -> int: ...
+    def workspace(self, threads: int) -> int: ...
 
 def narrow_forward(
     problem: Narrow,
@@ -61,4 +61,39 @@ def fc_backward_data(
 ) -> None: ...
 def fc_backward_weights(
     n: int, c: int, k: int, xs: NDArray[Any], dys: NDArray[Any], dws: NDArray[Any]
+) -> None: ...
+def winograd_pool_forward(
+    problem: Winograd,
+    xs: NDArray[Any],
+    ws: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ys: NDArray[Any],
+    codes: NDArray[Any],
+    workspace: NDArray[Any],
+) -> None: ...
+def narrow_pool_forward(
+    problem: Narrow,
+    xs: NDArray[Any],
+    ws: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ys: NDArray[Any],
+    codes: NDArray[Any],
+    workspace: NDArray[Any],
+) -> None: ...
+def pool2_forward(
+    xs: NDArray[Any], ys: NDArray[Any], argmaxes: NDArray[Any], planes: int, h: int, w: int
+) -> None: ...
+def pool2_backward(
+    dys: NDArray[Any], argmaxes: NDArray[Any], dxs: NDArray[Any], planes: int, h: int, w: int
+) -> None: ...
+def relu_pool_bias_backward(
+    ys: NDArray[Any],
+    codes: NDArray[Any],
+    dys: NDArray[Any],
+    dxs: NDArray[Any],
+    dbs: NDArray[Any] | None,
+    n: int,
+    k: int,
+    p: int,
+    q: int,
 ) -> None: ...

@@ -6,32 +6,45 @@
 
 #include "fc.h"
 #include "narrow.h"
+#include "pool.h"
 #include "winograd.h"
 
 namespace py = pybind11;
 
 using Floats = py::array_t<float, py::array::c_style>;
+using Ints = py::array_t<int32_t, py::array::c_style>;
+using Bytes = py::array_t<uint8_t, py::array::c_style>;
 
 namespace {
 
 const float* values(const py::object& array) { return array.is_none() ? nullptr : py::cast<Floats>(array).data(); }
 
-Size workspace(const winograd::Problem& g) { return g.workspace(omp_get_max_threads()); }
-
 void forward(const winograd::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
              bool turned, bool relu, float slope, Floats& workspaces) {
   const float *x = xs.data(), *w = ws.data(), *b = values(bias);
   float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
   py::gil_scoped_release release;
-  winograd::forward(g, x, w, b, y, turned, relu, slope, workspace);
+  winograd::forward(g, x, w, b, {y, nullptr, relu, slope}, turned, workspace, size);
+}
+
+void pool_forward(const winograd::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
+                  Bytes& code, Floats& workspaces) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  unsigned char* codes = code.mutable_data();
+  const Size size = workspaces.size();
+  py::gil_scoped_release release;
+  winograd::forward(g, x, w, b, {y, codes, true, 0.f}, false, workspace, size);
 }
 
 void backward_weights(const winograd::Problem& g, const Floats& xs, const Floats& dys, Floats& dws,
                       Floats& workspaces) {
   const float *x = xs.data(), *dy = dys.data();
   float *dw = dws.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
   py::gil_scoped_release release;
-  winograd::backward_weights(g, x, dy, dw, workspace);
+  winograd::backward_weights(g, x, dy, dw, workspace, size);
 }
 
 void narrow_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
@@ -40,6 +53,16 @@ void narrow_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws
   float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
   py::gil_scoped_release release;
   narrow::forward(g, x, w, b, y, relu, slope, workspace);
+}
+
+void narrow_pool_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias,
+                         Floats& ys, Bytes& code, Floats& workspaces) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  unsigned char* codes = code.mutable_data();
+  const Size size = workspaces.size();
+  py::gil_scoped_release release;
+  narrow::pool_forward(g, x, w, b, y, codes, workspace, size);
 }
 
 void narrow_backward_weights(const narrow::Problem& g, const Floats& xs, const Floats& dys, Floats& dws,
@@ -71,6 +94,31 @@ void fc_backward_weights(Size n, Size c, Size k, const Floats& xs, const Floats&
   fc::backward_weights({n, c, k}, x, dy, dw);
 }
 
+void pool2_forward(const Floats& xs, Floats& ys, Ints& argmaxes, Size planes, Size h, Size w) {
+  const float* x = xs.data();
+  float* y = ys.mutable_data();
+  int32_t* argmax = argmaxes.mutable_data();
+  py::gil_scoped_release release;
+  pool::forward(x, y, argmax, planes, h, w);
+}
+
+void pool2_backward(const Floats& dys, const Ints& argmaxes, Floats& dxs, Size planes, Size h, Size w) {
+  const float* dy = dys.data();
+  const int32_t* argmax = argmaxes.data();
+  float* dx = dxs.mutable_data();
+  py::gil_scoped_release release;
+  pool::backward(dy, argmax, dx, planes, h, w);
+}
+
+void relu_pool_bias_backward(const Floats& ys, const Bytes& code, const Floats& dys, Floats& dxs, const py::object& dbs,
+                             Size n, Size k, Size p, Size q) {
+  const float *y = ys.data(), *dy = dys.data();
+  const unsigned char* codes = code.data();
+  float *dx = dxs.mutable_data(), *db = dbs.is_none() ? nullptr : py::cast<Floats>(dbs).mutable_data();
+  py::gil_scoped_release release;
+  pool::relu_bias_backward(y, codes, dy, dx, db, n, k, p, q);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_avx2, m) {
@@ -78,9 +126,9 @@ PYBIND11_MODULE(_avx2, m) {
   py::class_<winograd::Problem>(m, "Winograd")
       .def(py::init([](Size n, Size c, Size h, Size w, Size k, Size p, Size q, Size pad_h, Size pad_w) {
         return winograd::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
-      }));
+      }))
+      .def("workspace", &winograd::Problem::workspace);
   m.def("set_threads", [](int count) { omp_set_num_threads(count); });
-  m.def("winograd_workspace", &workspace);
   m.def("winograd_forward", &forward);
   m.def("winograd_backward_weights", &backward_weights);
   py::class_<narrow::Problem>(m, "Narrow")
@@ -88,6 +136,11 @@ PYBIND11_MODULE(_avx2, m) {
         return narrow::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
       }))
       .def("workspace", &narrow::Problem::workspace);
+  m.def("narrow_pool_forward", &narrow_pool_forward);
+  m.def("winograd_pool_forward", &pool_forward);
+  m.def("pool2_forward", &pool2_forward);
+  m.def("pool2_backward", &pool2_backward);
+  m.def("relu_pool_bias_backward", &relu_pool_bias_backward);
   m.def("narrow_forward", &narrow_forward);
   m.def("narrow_backward_weights", &narrow_backward_weights);
   m.def("fc_forward", &fc_forward);

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import product_rules
 from ..interface import Array, Pair
 from . import _native
 from .border import check, has_shape, need, same, unwarned
@@ -91,11 +92,6 @@ class _Problem:
         return 0 if self.pointwise else int(np.prod(self.matrix))
 
     @property
-    def more(self) -> int:
-        """Elements for each further thread."""
-        return 0 if self.winograd else self.slot
-
-    @property
     def sums(self) -> int:
         """Elements of the sums of the weights' gradient, which come before the slots."""
         return self.parts * int(np.prod(self.w))
@@ -130,17 +126,15 @@ class _Problem:
         need(function, y.shape == expected, f"y must be {expected}", y=y.shape)
         if b is not None:
             need(function, b.shape == (k,), f"b must be ({k},)", b=b.shape)
-        size = self.needed
+        size = self.size(1)
         need(function, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
 
-    @property
-    def needed(self) -> int:
-        """Elements of workspace without which no thread can work."""
+    def size(self, threads: int) -> int:
+        """Elements of workspace for so many threads; with room for one, one works."""
         if self.winograd:
-            sizes = (AVX2.winograd_workspace(each) for each in (self.tiles, self.tiles_back))
-            return int(max(sizes))
-        narrow = self.narrow
-        return max(self.sums + self.slot, 0 if narrow is None else narrow.workspace())
+            return max(int(each.workspace(threads)) for each in (self.tiles, self.tiles_back))
+        narrow, direct = self.narrow, self.sums + min(threads, self.x[0]) * self.slot
+        return direct if narrow is None else max(direct, int(narrow.workspace(threads)))
 
     def place(self, x: Array, image: int, thread: int, workspace: Array) -> Array:
         """Where an image's matrix lies: in the thread's slot, or in the image itself."""
@@ -160,6 +154,20 @@ def _flat(y: Array) -> tuple[int, int, int]:
     """y as (n, k, p q)."""
     n, k, p, q = y.shape
     return n, k, p * q
+
+
+def relu_pool_bias_backward(
+    y: Array, argmax: Array, dy: Array, dx: Array, db: Array | None
+) -> None:
+    name = "relu_pool_bias_backward"
+    same(name, y=y, dy=dy)
+    check(name, dx=dx)
+    check(name, dtype="uint8", argmax=argmax)
+    need(name, dx.ndim == 4, "dx must be (n, k, p, q)", dx=dx.shape)
+    product_rules.pooled(name, dx.shape, y, argmax)
+    if db is not None:
+        has_shape(name, dx.shape[1:2], db=db)
+    AVX2.relu_pool_bias_backward(y, argmax, dy, dx, db, *dx.shape)
 
 
 @unwarned
@@ -207,7 +215,7 @@ class Conv:
     ) -> int:
         """Some sums of the weights' gradient, and a matrix for each of the threads of now."""
         problem = _Problem(x, w, stride, pad, dilation, group, self._fast)
-        return problem.needed + (min(TEAM.size, x[0]) - 1) * problem.more
+        return problem.size(TEAM.size)
 
     def _problem(
         self, function: str, x: Array, w: Array, stride: Pair, pad: Pair, dilation: Pair, group: int
@@ -273,6 +281,49 @@ class Conv:
             return
         _forward(problem, x, w, y, workspace)
         _native.bias_relu(y, b, *_flat(y), True, negative_slope)
+
+    def conv_relu_pool_fits(
+        self,
+        x: tuple[int, ...],
+        w: tuple[int, ...],
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+    ) -> bool:
+        """Those that have kernels of their own."""
+        problem = _Problem(x, w, stride, pad, dilation, group, self._fast)
+        return problem.winograd or problem.narrow is not None
+
+    def conv_relu_pool_forward(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        argmax: Array,
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+        workspace: Array,
+    ) -> None:
+        name = "conv_relu_pool_forward"
+        problem = self._problem(name, x, w, stride, pad, dilation, group)
+        check(name, y=y, b=b, workspace=workspace)
+        check(name, dtype="uint8", argmax=argmax)
+        full = (x.shape[0], w.shape[0], *problem.plane)
+        product_rules.pooled(name, full, y, argmax)
+        product_rules.conv_arrays(name, w.shape[0], full, full, b)
+        size = problem.size(1)
+        need(name, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
+        if problem.winograd:
+            AVX2.winograd_pool_forward(problem.tiles, x, w, b, y, argmax, workspace)
+        else:
+            need(name, problem.narrow is not None, "no kernel for this convolution", w=w.shape)
+            AVX2.narrow_pool_forward(problem.narrow, x, w, b, y, argmax, workspace)
 
     @unwarned
     def conv_backward_data(

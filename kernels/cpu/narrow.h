@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "pool.h"
 #include "vectors.h"
 
 namespace narrow {
@@ -25,7 +26,12 @@ struct Problem {
   Size parts() const { return std::min(kParts, n); }
   Size padded() const { return n * c * plane(); }
   Size sums() const { return parts() * k * c * 9; }
-  Size workspace() const { return padded() + sums(); }
+  Size lines() const { return 2 * kOutputs * columns(); }  // of a thread
+  Size workspace(Size threads) const { return padded() + std::max(sums(), threads * lines()); }
+  // Threads that find room for their lines: a workspace may have been made for fewer than there are now.
+  int threads(Size size) const {
+    return (int)std::clamp<Size>((size - padded()) / lines(), 1, omp_get_max_threads());
+  }
 };
 
 // x with its padding: (n, c, p + 2, pitch), zeros on all sides.
@@ -41,10 +47,10 @@ inline void pad(const Problem& g, const float* x, float* to) {
   }
 }
 
-// One row of up to COUNT channels of y.
+// One row of up to COUNT channels of y, whose planes lie `plane` apart.
 template <int COUNT>
 INLINE void row_forward(const Problem& g, const float* x, const float* w, const float* bias, bool relu, float slope,
-                        float* y) {
+                        float* y, Size plane) {
   for (Size j = 0; j < g.q; j += 16) {
     Vector low[COUNT], high[COUNT];
     for (int i = 0; i < COUNT; i++) low[i] = high[i] = all(bias ? bias[i] : 0.f);
@@ -67,7 +73,7 @@ INLINE void row_forward(const Problem& g, const float* x, const float* w, const 
         low[i] = low[i] > 0.f ? low[i] : slope * low[i];
         high[i] = high[i] > 0.f ? high[i] : slope * high[i];
       }
-      float* to = y + i * g.p * g.q + j;
+      float* to = y + i * plane + j;
       const Size left = g.q - j;
       if (left >= 16) {
         store(to, low[i]);
@@ -77,6 +83,16 @@ INLINE void row_forward(const Problem& g, const float* x, const float* w, const 
         if (left > kWidth) store_some(to + kWidth, high[i], left - kWidth);
       }
     }
+  }
+}
+
+INLINE void some_rows(const Problem& g, Size some, const float* x, const float* w, const float* bias, bool relu,
+                      float slope, float* y, Size plane) {
+  switch (some) {
+    case 4: return row_forward<4>(g, x, w, bias, relu, slope, y, plane);
+    case 3: return row_forward<3>(g, x, w, bias, relu, slope, y, plane);
+    case 2: return row_forward<2>(g, x, w, bias, relu, slope, y, plane);
+    default: return row_forward<1>(g, x, w, bias, relu, slope, y, plane);
   }
 }
 
@@ -92,11 +108,47 @@ inline void forward(const Problem& g, const float* x, const float* w, const floa
         for (Size k = 0; k < g.k; k += kOutputs) {
           const float *weights = w + k * g.c * 9, *b = bias ? bias + k : nullptr;
           float* to = y + ((image * g.k + k) * g.p + row) * g.q;
-          switch (std::min(kOutputs, g.k - k)) {
-            case 4: row_forward<4>(g, from, weights, b, relu, slope, to); break;
-            case 3: row_forward<3>(g, from, weights, b, relu, slope, to); break;
-            case 2: row_forward<2>(g, from, weights, b, relu, slope, to); break;
-            default: row_forward<1>(g, from, weights, b, relu, slope, to);
+          some_rows(g, std::min(kOutputs, g.k - k), from, weights, b, relu, slope, to, g.p * g.q);
+        }
+      }
+    }
+  }
+}
+
+// The same through relu and 2 x 2 max-pooling: y (n,k,p/2,q/2)  codes (n,p/2,q/2,ceil(k/4)), a byte for 4 channels.
+inline void pool_forward(const Problem& g, const float* x, const float* w, const float* bias, float* y,
+                         unsigned char* codes, float* workspace, Size size) {
+  const Size rows = g.p / 2, columns = g.q / 2, pitch = g.columns();
+#pragma omp parallel num_threads(g.threads(size))
+  {
+    pad(g, x, workspace);
+    float* lines = workspace + g.padded() + omp_get_thread_num() * g.lines();  // (2, 4 channels, pitch)
+#pragma omp for collapse(2) schedule(static)
+    for (Size image = 0; image < g.n; image++) {
+      for (Size row = 0; row < rows; row++) {
+        for (Size k = 0; k < g.k; k += kOutputs) {
+          const Size some = std::min(kOutputs, g.k - k);
+          for (Size i = 0; i < 2; i++) {
+            const float* from = workspace + image * g.c * g.plane() + (2 * row + i) * g.pitch();
+            some_rows(g, some, from, w + k * g.c * 9, bias ? bias + k : nullptr, true, 0.f,
+                      lines + i * kOutputs * pitch, pitch);
+          }
+          unsigned char* code = codes + (image * rows + row) * columns * pool::code_bytes(g.k) + k / kOutputs;
+          for (Size j = 0; j < columns; j++) code[j * pool::code_bytes(g.k)] = 0;
+          for (Size c = 0; c < some; c++) {
+            const float *upper = lines + c * pitch, *lower = upper + kOutputs * pitch;
+            float* to = y + ((image * g.k + k + c) * rows + row) * columns;
+            for (Size j = 0; j < columns; j++) {
+              const float four[4] = {upper[2 * j], upper[2 * j + 1], lower[2 * j], lower[2 * j + 1]};
+              float best = pool::kLowest;
+              unsigned place = 0;
+              for (unsigned i = 0; i < 4; i++) {
+                place = four[i] > best ? i : place;
+                best = four[i] > best ? four[i] : best;
+              }
+              to[j] = best;
+              code[j * pool::code_bytes(g.k)] |= (unsigned char)(place << 2 * c);
+            }
           }
         }
       }

@@ -4,10 +4,18 @@ from .. import rules
 from ..interface import Array, Pair
 from . import _native
 from .border import check
+from .processor import AVX2
 
 
 def _geometry(x: Array, y: Array, window: Pair, stride: Pair, pad: Pair) -> _native.Pooling:
     return _native.Pooling(*x.shape[2:], *y.shape[2:], *window, *stride, *pad)
+
+
+def _halves(x: Array, y: Array, window: Pair, stride: Pair, pad: Pair) -> bool:
+    """Windows of 2 x 2 that cover the plane without a rest, on a processor with a kernel for it."""
+    h, w = x.shape[2:]
+    plain = window == stride == (2, 2) and pad == (0, 0)
+    return AVX2 is not None and plain and (h, w) == tuple(2 * each for each in y.shape[2:])
 
 
 def pool_max_forward(
@@ -18,8 +26,11 @@ def pool_max_forward(
     rules.pooling(function, window, stride, x=x, y=y)
     check(function, dtype="int32", argmax=argmax)
     rules.argmax(function, argmax, y=y)
-    planes, geometry = x.shape[0] * x.shape[1], _geometry(x, y, window, stride, pad)
-    _native.pool_max_forward(x, y, argmax, planes, geometry)
+    planes = x.shape[0] * x.shape[1]
+    if _halves(x, y, window, stride, pad):
+        AVX2.pool2_forward(x, y, argmax, planes, *x.shape[2:])
+        return
+    _native.pool_max_forward(x, y, argmax, planes, _geometry(x, y, window, stride, pad))
 
 
 def pool_max_backward(
@@ -31,6 +42,9 @@ def pool_max_backward(
     check(function, dtype="int32", argmax=argmax)
     rules.argmax(function, argmax, dy=dy)
     rules.pooling(function, window, stride, dx=dx, dy=dy)
+    if _halves(dx, dy, window, stride, pad):
+        AVX2.pool2_backward(dy, argmax, dx, dx.shape[0] * dx.shape[1], *dx.shape[2:])
+        return
     plane, out = dx.shape[2] * dx.shape[3], dy.shape[2] * dy.shape[3]
     _native.pool_max_backward(dy, argmax, dx, dx.shape[0] * dx.shape[1], plane, out)
 

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 
+#include "pool.h"
 #include "vectors.h"
 
 namespace winograd {
@@ -103,7 +104,12 @@ struct Problem {
   Size weights() const { return kPoints * channels() * outputs(); }
   Size data() const { return kPoints * block_tiles() * channels(); }
   Size products() const { return kPoints * block_tiles() * outputs(); }
-  Size workspace(Size threads) const { return weights() + data() + products() + threads * 2 * row_floats(); }
+  Size shared() const { return weights() + data() + products(); }
+  Size workspace(Size threads) const { return shared() + threads * 2 * row_floats(); }
+  // Threads that find room in a workspace: it may have been made for fewer than there are now.
+  int threads(Size size) const {
+    return (int)std::clamp<Size>((size - shared()) / (2 * row_floats()), 1, omp_get_max_threads());
+  }
 };
 
 // Where the parts of the workspace are.
@@ -195,10 +201,35 @@ inline void products(const Problem& g, Size tiles, const Memory& memory) {
   }
 }
 
-// m back to the rows first .. last of tiles of y, plus the bias, then relu if `relu`.
-inline void back(const Problem& g, const Memory& memory, Size first, Size last, const float* bias, bool relu,
-                 float slope, float* y) {
-  const Size columns = 4 * g.tile_columns(), plane = g.p * g.q, pitch = g.block_tiles() * g.outputs();
+// Where a convolution's result goes: y, perhaps through relu; with codes, through 2 x 2 max-pooling too.
+struct Target {
+  float* y;
+  unsigned char* codes;
+  bool relu;
+  float slope;
+};
+
+// The windows of one tile's 4 x 4 outputs of 8 channels: maxima to line (2, columns, 8), where they were to the codes.
+INLINE void pool_tile(const Problem& g, const Vector* out, Size image, Size top, Size tile, Size block, Size some,
+                      Size columns, float* line, unsigned char* codes) {
+  for (Size i = 0; i < 2; i++) {
+    for (Size j = 0; j < 2; j++) {
+      const Vector* from = out + 8 * i + 2 * j;
+      const Vector four[4] = {from[0], from[1], from[4], from[5]};
+      Lanes low, high;
+      const Size row = top / 2 + i, column = tile * 2 + j;
+      store(line + (i * columns + column) * kWidth, pool::largest(four, low, high));
+      if (row >= g.p / 2 || column >= g.q / 2) continue;
+      unsigned char* to = codes + ((image * (g.p / 2) + row) * (g.q / 2) + column) * pool::code_bytes(g.k) + 2 * block;
+      pool::put_code(to, pool::code(low, high), some);
+    }
+  }
+}
+
+// m back to the rows first .. last of tiles of y, plus the bias.
+inline void back(const Problem& g, const Memory& memory, Size first, Size last, const float* bias,
+                 const Target& target) {
+  const Size columns = 4 * g.tile_columns(), pitch = g.block_tiles() * g.outputs();
 #pragma omp for collapse(2) schedule(static)
   for (Size row = first; row < last; row++) {
     for (Size block = 0; block < (g.k + kWidth - 1) / kWidth; block++) {
@@ -214,35 +245,40 @@ inline void back(const Problem& g, const Memory& memory, Size first, Size last, 
           for (Size i = 0; i < 6; i++) m[i] = load(from + (i * 6 + j) * pitch);
           transform_back(m, 1, half + j, 6);
         }
+        for (Size i = 0; i < 4; i++) transform_back(half + i * 6, 1, out + i * 4, 1);
+        for (Vector& value : out) {
+          value += b;
+          if (target.relu) value = value > 0.f ? value : target.slope * value;
+        }
+        if (target.codes) {
+          pool_tile(g, out, image, top, tile, block, some, columns, line, target.codes);
+          continue;
+        }
         for (Size i = 0; i < 4; i++) {
-          transform_back(half + i * 6, 1, out + i * 4, 1);
-          for (Size j = 0; j < 4; j++) {
-            Vector value = out[i * 4 + j] + b;
-            if (relu) value = value > 0.f ? value : slope * value;
-            store(line + (i * columns + tile * 4 + j) * kWidth, value);
-          }
+          for (Size j = 0; j < 4; j++) store(line + (i * columns + tile * 4 + j) * kWidth, out[i * 4 + j]);
         }
       }
-      float* to = y + (image * g.k + block * kWidth) * plane;
-      for (Size i = 0; i < 4 && top + i < g.p; i++) {
-        separate(line + i * columns * kWidth, to + (top + i) * g.q, plane, some, g.q);
+      const Size pooled = target.codes ? 2 : 1, height = g.p / pooled, width = g.q / pooled;
+      float* to = target.y + (image * g.k + block * kWidth) * height * width;
+      for (Size i = 0; i < 4 / pooled && top / pooled + i < height; i++) {
+        separate(line + i * columns * kWidth, to + (top / pooled + i) * width, height * width, some, width);
       }
     }
   }
 }
 
-// y = conv(x, w) + bias, perhaps relu. Turned: see weights().
-inline void forward(const Problem& g, const float* x, const float* w, const float* bias, float* y, bool turned,
-                    bool relu, float slope, float* workspace) {
+// conv(x, w) + bias to the target. Turned: see weights().
+inline void forward(const Problem& g, const float* x, const float* w, const float* bias, const Target& target,
+                    bool turned, float* workspace, Size size) {
   const Memory memory(g, workspace);
-#pragma omp parallel
+#pragma omp parallel num_threads(g.threads(size))
   {
     weights(g, w, memory.u, turned);
     for (Size first = 0; first < g.rows(); first += g.block()) {
       const Size last = std::min(first + g.block(), g.rows());
       data(g, x, first, last, memory);
       products(g, (last - first) * g.tile_columns(), memory);
-      back(g, memory, first, last, bias, relu, slope, y);
+      back(g, memory, first, last, bias, target);
     }
   }
 }
@@ -284,10 +320,11 @@ inline void diff(const Problem& g, const float* dy, Size first, Size last, const
 }
 
 // dw (k,c,3,3) += the gradient; u holds its transform (36, channels, outputs).
-inline void backward_weights(const Problem& g, const float* x, const float* dy, float* dw, float* workspace) {
+inline void backward_weights(const Problem& g, const float* x, const float* dy, float* dw, float* workspace,
+                             Size size) {
   const Memory memory(g, workspace);
   const Size panels = g.outputs() / kPanel, c = g.channels(), most = g.block_tiles();
-#pragma omp parallel
+#pragma omp parallel num_threads(g.threads(size))
   {
     for (Size first = 0; first < g.rows(); first += g.block()) {
       const Size last = std::min(first + g.block(), g.rows()), tiles = (last - first) * g.tile_columns();

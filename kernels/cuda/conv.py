@@ -145,6 +145,19 @@ class ConvKernels(Launcher):
         rules.conv_arrays(name, w.shape[0], y.shape, problem.y, b)
         self._forward(name, problem, x, w, b, y, None, workspace, 1, negative_slope)
 
+    def conv_relu_pool_fits(
+        self,
+        x: tuple[int, ...],
+        w: tuple[int, ...],
+        *,
+        stride: Pair,
+        pad: Pair,
+        dilation: Pair,
+        group: int,
+    ) -> bool:
+        """A byte of argmax has four channels of one group."""
+        return group == 1 or w[0] // group % 4 == 0
+
     def conv_relu_pool_forward(
         self,
         x: Array,
@@ -163,9 +176,10 @@ class ConvKernels(Launcher):
         problem = _problem(name, x, w, stride, pad, dilation, group)
         rules.pooled(name, problem.y, y, argmax)
         rules.conv_arrays(name, w.shape[0], problem.y, problem.y, b)
-        need(
-            name, group == 1 or w.shape[0] // group % 4 == 0, "a group has 4 i channels", w=w.shape
+        fits = self.conv_relu_pool_fits(
+            x.shape, w.shape, stride=stride, pad=pad, dilation=dilation, group=group
         )
+        need(name, fits, "a group must have 4 i channels", w=w.shape)
         self._forward(name, problem, x, w, b, y, argmax, workspace, 1, 0.0)
 
     def conv_backward_data(

@@ -147,8 +147,9 @@ def test_fused_layers_are_named_together(cvgg: Shell, tmp_path: Path) -> None:
     (tmp_path / "net").write_text(text)
     words = ("--model", tmp_path / "net", "--iterations", 1, "--phase", "TEST")
     found = result(cvgg, *words)
-    assert found["layers"][1]["name"] == "conv1+relu1"
-    assert found["layers"][1]["type"] == "Convolution+ReLU"
+    assert found["layers"][1]["name"] == "conv1+relu1+pool1"
+    assert found["layers"][1]["type"] == "Convolution+ReLU+Pooling"
+    assert found["layers"][2]["name"] == "conv2+relu2"
     assert found["batch"] == 3
 
 

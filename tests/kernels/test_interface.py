@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cvgg.kernels import cpu
-from cvgg.kernels.interface import Kernels, Segment
+from cvgg.kernels.interface import FusedKernels, Kernels, Segment
 
 FUNCTIONS = sorted(name for name in vars(Kernels) if not name.startswith("_"))
 CONV: dict[str, Any] = {"stride": (1, 1), "pad": (0, 0), "dilation": (1, 1), "group": 1}
@@ -27,7 +27,8 @@ def test_a_backend_takes_the_arguments_of_the_interface(name: str, kernels: Kern
 
 
 def test_the_cpu_backend_exports_the_interface_and_set_threads_alone() -> None:
-    assert sorted(cpu.__all__) == sorted([*FUNCTIONS, "set_threads"])
+    fused = [name for name in vars(FusedKernels) if not name.startswith("_")]
+    assert sorted(cpu.__all__) == sorted([*FUNCTIONS, *fused, "set_threads"])
 
 
 def f(*shape: int) -> np.ndarray[Any, Any]:
