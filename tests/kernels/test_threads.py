@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from cvgg.engine import Engine
 from cvgg.kernels import cpu
 from cvgg.kernels.interface import Scalars, Segment, State
 
@@ -18,10 +17,10 @@ LRN: dict[str, Any] = {"size": 3, "alpha": 1.0, "beta": 0.6}
 
 
 @pytest.fixture(autouse=True)
-def _threads(engine: Engine) -> Iterator[None]:
-    """Leaves the number of threads as the engine wants it."""
+def _threads() -> Iterator[None]:
+    """Leaves the number of threads as the engine of other tests wants it."""
     yield
-    cpu.set_threads(engine.traits.compute_units)
+    cpu.set_threads(2)
 
 
 def draw(*shape: int) -> np.ndarray[Any, Any]:
@@ -41,6 +40,20 @@ def conv() -> Result:
     cpu.conv_backward_weights(x, y, dw, db, **CONV, workspace=workspace)
     cpu.conv_forward(x, w, db, y, **CONV, workspace=workspace)
     return [y, dx, dw, db]
+
+
+def first_layer() -> Result:
+    x, w, b = draw(11, 3, 6, 10), draw(6, 3, 3, 3), draw(6)
+    said = {**CONV, "stride": (1, 1), "pad": (1, 1)}
+    y, dw, db = empty(11, 6, 6, 10), draw(6, 3, 3, 3), draw(6)
+    pooled, codes = empty(11, 6, 3, 5), np.empty((11, 3, 5, 2), np.uint8)
+    workspace = empty(cpu.conv_workspace(x.shape, w.shape, **said))
+    cpu.conv_forward(x, w, b, y, **said, workspace=workspace)
+    cpu.conv_backward_weights(x, y, dw, db, **said, workspace=workspace)
+    cpu.conv_relu_pool_forward(x, w, b, pooled, codes, **said, workspace=workspace)
+    dx, more = empty(*y.shape), draw(6)
+    cpu.relu_pool_bias_backward(pooled, codes, pooled, dx, more)
+    return [y, dw, db, pooled, codes, dx, more]
 
 
 def fc() -> Result:
@@ -108,7 +121,7 @@ def update() -> Result:
     return [w, history, scalars]
 
 
-@pytest.mark.parametrize("work", [conv, fc, pool, lrn, dropout, losses, norm, update])
+@pytest.mark.parametrize("work", [conv, first_layer, fc, pool, lrn, dropout, losses, norm, update])
 def test_one_and_two_and_three_threads_give_the_same_bits(work: Callable[[], Result]) -> None:
     cpu.set_threads(1)
     alone = work()
