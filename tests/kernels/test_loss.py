@@ -136,10 +136,12 @@ def test_count_labels_counts_what_is_not_ignored(
     assert count[0] == expected
 
 
-def test_count_labels_is_one_where_all_are_ignored(kernels: Kernels) -> None:
-    count = one()
-    kernels.count_labels(np.full((2, 3), 9, np.float32), count, ignore_label=9)
-    assert count[0] == 1
+@pytest.mark.parametrize("counted", range(4))
+def test_count_labels_is_one_at_least(counted: int, kernels: Kernels) -> None:
+    label, count = np.full((2, 3), 9, np.float32), one()
+    label.flat[:counted] = 4
+    kernels.count_labels(label, count, ignore_label=9)
+    assert count[0] == max(counted, 1)
 
 
 @pytest.mark.parametrize("ignore_label", [None, 4])
@@ -175,3 +177,57 @@ def test_nan_among_the_scores_is_never_right(place: int, kernels: Kernels) -> No
     x[0, place] = np.nan
     kernels.accuracy_forward(x, np.ones((1, 1), np.float32), y, one(1), top_k=1, ignore_label=None)
     assert y[0] == 0
+
+
+# ---- more classes than a warp has lanes, more positions than a block has threads
+
+MANY = (150, 131, 2)
+
+
+def many() -> tuple[Array, Array]:
+    """Scores with ties, and labels: 0 to 130, each about twice, the last one not at all."""
+    scores = RANDOM.integers(-40, 41, MANY).astype(np.float32) / 10
+    return scores, RANDOM.integers(0, 130, (150, 2)).astype(np.float32)
+
+
+def test_softmax_and_its_loss_of_many_classes(kernels: Kernels) -> None:
+    (x, label), prob, loss, dx = many(), stale(*MANY), one(), stale(*MANY)
+    kernels.softmax_loss_forward(x, label, prob, loss, one(4), ignore_label=7)
+    exact = np.exp(x.astype(float))
+    exact /= exact.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(prob, exact, rtol=SOFTMAX)
+    hit = np.arange(131)[:, None] == label[:, None]
+    counted = np.broadcast_to(label[:, None] != 7, MANY)
+    expected = -np.log(exact[hit & counted]).sum() / 4
+    # The relative errors of 300 probabilities are absolute ones of their logarithms.
+    np.testing.assert_allclose(loss[0], expected, rtol=2.0**-23, atol=300 * SOFTMAX / 4)
+    kernels.softmax_loss_backward(prob, label, one(2), one(4), dx, ignore_label=7)
+    np.testing.assert_allclose(dx, (exact - hit) * counted / 2, rtol=0, atol=SOFTMAX)
+
+    dy, alone = draw(*MANY), stale(*MANY)
+    kernels.softmax_forward(x, alone)
+    np.testing.assert_array_equal(alone, prob)
+    kernels.softmax_backward(prob, dy, dx)
+    mean = (dy * exact).sum(axis=1, keepdims=True)
+    # (dy - mean) y: numbers below 8 and 1, three roundings, and those of y and the mean.
+    np.testing.assert_allclose(dx, (dy - mean) * exact, rtol=0, atol=6 * 8 * 2.0**-24 + 8 * SOFTMAX)
+
+
+@pytest.mark.parametrize("top_k", [1, 60])
+def test_accuracy_of_many_classes_and_positions(top_k: int, kernels: Kernels) -> None:
+    (x, label), y, per_class = many(), one(), stale(131)
+    right, total = reference.accuracy(x, label, top_k, 7)
+    assert total.max() > 3
+    assert total[130] == 0
+    kernels.accuracy_forward(x, label, y, one(3), top_k=top_k, ignore_label=7)
+    np.testing.assert_allclose(y[0], right.sum() / 3, rtol=2.0**-24)  # rounded once
+    kernels.accuracy_per_class_forward(x, label, per_class, top_k=top_k, ignore_label=7)
+    np.testing.assert_allclose(per_class, right / np.maximum(total, 1), rtol=2.0**-24)
+
+
+def test_count_labels_counts_a_large_map(kernels: Kernels) -> None:
+    """More partial sums than a block has threads."""
+    label, count = np.zeros(264 * 1024 + 1, np.float32), one()
+    label[::7] = 3
+    kernels.count_labels(label, count, ignore_label=3)
+    assert count[0] == (label == 0).sum()

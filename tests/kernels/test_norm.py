@@ -61,6 +61,68 @@ def test_the_running_sums_decay_and_gain_the_batch(kernels: Kernels) -> None:
     assert got["scale_factor"][0] == fraction * 2.5 + 1
 
 
+def test_of_two_values_the_running_variance_gains_twice_the_batchs(kernels: Kernels) -> None:
+    x = draw(2, 3, 1)
+    got = train(kernels, x, 0.5)
+    expected = 0.5 * got["variance_before"] + 2 * reference.batch_moments(x)[1]
+    # A product and a sum, of numbers below 16.
+    np.testing.assert_allclose(got["variance"], expected, rtol=0, atol=3 * 16 * 2.0**-24)
+
+
+# Channels of several blocks; positions of several chunks; more channels than have room at once.
+LARGE = [(3, 37, 211), (2, 16_391, 1)]
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_many_channels_and_positions_are_normalised(
+    shape: tuple[int, int, int], kernels: Kernels
+) -> None:
+    x, dy, dx = draw(*shape), draw(*shape), stale(*shape)
+    got = train(kernels, x, 0.75)
+    mean, variance = x.mean(axis=(0, 2), dtype=float), x.var(axis=(0, 2), dtype=float)
+    m, std = shape[0] * shape[2], np.sqrt(variance + EPS)
+    expected = (x - mean[:, None]) / std[:, None]
+    np.testing.assert_allclose(got["y"], expected, rtol=2.0**-23, atol=2.0**-46)  # rounded once
+    # A product and a sum, of numbers below 16.
+    rounding = {"rtol": 0, "atol": 3 * 16 * 2.0**-24}
+    np.testing.assert_allclose(got["mean"], 0.75 * got["mean_before"] + mean, **rounding)
+    running = 0.75 * got["variance_before"] + m / (m - 1) * variance
+    np.testing.assert_allclose(got["variance"], running, **rounding)
+    assert got["scale_factor"][0] == 0.75 * 2.5 + 1
+    kernels.batch_norm_train_backward(got["y"], got["batch_std"], dy, dx)
+    through = [each.mean(axis=(0, 2), keepdims=True) for each in (dy.astype(float), dy * expected)]
+    gradient = (dy - through[0] - expected * through[1]) / std[:, None]
+    # y and std are rounded once; terms below 2 std**-1 (1 + y**2) < 32.
+    np.testing.assert_allclose(dx, gradient, rtol=0, atol=4 * 32 * 2.0**-24)
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_many_channels_and_positions_are_scaled(
+    shape: tuple[int, int, int], kernels: Kernels
+) -> None:
+    x, dy, dg, db = draw(*shape), draw(*shape), draw(shape[1]), draw(shape[1])
+    expected = dg + (dy.astype(float) * x).sum(axis=(0, 2)), db + dy.sum(axis=(0, 2), dtype=float)
+    kernels.scale_backward_weights(x, dy, dg, db)
+    # Sums below 633 * 4, in double, rounded to float32, and added.
+    for actual, wanted in zip((dg, db), expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=2 * 2532 * 2.0**-24)
+
+
+@pytest.mark.parametrize("shape", LARGE)
+def test_many_channels_are_normalised_by_the_running_means(
+    shape: tuple[int, int, int], kernels: Kernels
+) -> None:
+    c = shape[1]
+    x, y, batch_mean, batch_std, dx = draw(*shape), stale(*shape), stale(c), stale(c), stale(*shape)
+    mean, variance, factor = draw(c), draw(c) + 3, np.full(1, 4, np.float32)
+    kernels.batch_norm_test_forward(x, y, batch_mean, batch_std, mean, variance, factor, eps=EPS)
+    std = np.sqrt(variance.astype(float) / 4 + EPS)[:, None]
+    np.testing.assert_allclose(y, (x - mean[:, None] / 4) / std, rtol=2.0**-23, atol=2.0**-46)
+    np.testing.assert_array_equal(batch_mean, mean / 4)
+    kernels.batch_norm_test_backward(batch_std, x, dx)
+    np.testing.assert_allclose(dx, x / std, rtol=2.0**-22)  # the deviation and the quotient
+
+
 def test_a_single_value_has_a_variance_of_zero(kernels: Kernels) -> None:
     got = train(kernels, draw(1, 3, 1), 0.5)
     np.testing.assert_array_equal(got["variance"], 0.5 * got["variance_before"])

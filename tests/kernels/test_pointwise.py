@@ -6,7 +6,7 @@ import reference
 from reference import Array
 
 from cvgg.kernels.interface import Kernels, State
-from cvgg.kernels.philox import hash_name
+from cvgg.kernels.philox import Purpose, hash_name, philox
 
 RANDOM = np.random.default_rng(5)
 SHAPE = (2, 3, 5, 4)
@@ -99,6 +99,18 @@ def test_dropout_keeps_the_share_and_the_mean(kernels: Kernels) -> None:
     assert abs((y > 0).mean() - 0.7) < 5 * (0.3 * 0.7 / 99_990) ** 0.5
 
 
+def test_an_element_whose_word_is_the_threshold_is_kept(kernels: Kernels) -> None:
+    words = philox((0, 5, LAYER, Purpose.DROPOUT), 3)[0]
+    for lane, word in enumerate(words):
+        y = stale(1, 4)
+        # The threshold is the ratio times 2**32: of a double, exact.
+        kernels.dropout_forward(
+            np.ones((1, 4), np.float32), y, state(3, 5, 0), layer=LAYER, ratio=int(word) / 2**32
+        )
+        assert ((y > 0) == (words >= word)).all()
+        assert y[0, lane] > 0
+
+
 def test_a_ratio_of_zero_drops_nothing(kernels: Kernels) -> None:
     x, y = draw(), stale()
     kernels.dropout_forward(x, y, state(3, 1, 0), layer=LAYER, ratio=0.0)
@@ -180,3 +192,20 @@ def test_fill_and_copy_reach_every_element(kernels: Kernels) -> None:
     np.testing.assert_array_equal(y, x)
     kernels.fill(x, value=0.1)
     assert (x == np.float32(0.1)).all()
+
+
+def test_every_thread_takes_several_elements_of_a_large_array(kernels: Kernels) -> None:
+    """Four at a time as long as there are four: here once, and up to two are left."""
+    x = np.arange(4 * 32768 + 32768 + 32769, dtype=np.float32)
+    y, total, argmax = np.full_like(x, 7), np.full_like(x, 7), np.full(x.shape, 7, np.int32)
+    kernels.copy(x, y)
+    np.testing.assert_array_equal(y, x)
+    kernels.eltwise_sum_forward([x, y], total, coeff=(0.5, 0.25))
+    np.testing.assert_array_equal(total, 0.75 * x)  # exact: x has 18 bits
+    kernels.eltwise_max_forward([x, total], y, argmax)
+    np.testing.assert_array_equal(y, x)
+    part, whole = x[:-1].reshape(3, 8, 8192)[:, :5].copy(), np.full((3, 8, 8192), 7, np.float32)
+    kernels.concat_forward(part, whole, at=2)
+    np.testing.assert_array_equal(whole[:, 2:7], part)
+    kernels.concat_backward(whole, part, at=3)
+    np.testing.assert_array_equal(part, whole[:, 3:])

@@ -131,3 +131,30 @@ def test_average_pool_backward_is_the_gradient(case: Case, kernels: Kernels) -> 
     expected = reference.gradient(lambda x: reference.pool_ave(x, case.out, **case.said), x, dy)
     # No more than 4 windows share a cell, as above; the gradient's own error is 1e-9.
     np.testing.assert_allclose(dx, expected, rtol=0, atol=4 * 4 * 2.0**-24)
+
+
+@pytest.mark.parametrize("shape", [(3, 43, 50, 9), (1, 5, 60, 70)], ids=["many", "few"])
+def test_pooling_of_long_lines(shape: tuple[int, int, int, int], kernels: Kernels) -> None:
+    """A line, whichever way the axes lie, is longer than a block has threads. Many lines have a
+    block each, which goes along them; few have several."""
+    said: dict[str, Any] = {"window": (2, 2), "stride": (1, 1), "pad": (0, 0)}
+    n, c, p, q = *shape[:2], shape[2] - 1, shape[3] - 1
+    x, dy, (y, argmax) = draw(*shape), draw(n, c, p, q), tops(n, c, p, q)
+    corners = [(i, j) for i in (0, 1) for j in (0, 1)]
+    views = np.stack([x[:, :, i : i + p, j : j + q] for i, j in corners])
+    cells = np.stack([(np.arange(p)[:, None] + i) * (q + 1) + np.arange(q) + j for i, j in corners])
+    places = np.take_along_axis(cells[:, None, None], views.argmax(axis=0)[None], axis=0)[0]
+    kernels.pool_max_forward(x, y, argmax, **said)
+    np.testing.assert_array_equal(y, views.max(axis=0))
+    np.testing.assert_array_equal(argmax, places)
+
+    dx, most, shares = np.full_like(x, 7), np.zeros(x.shape), np.zeros(x.shape)
+    for (i, j), cell in zip(corners, cells, strict=True):
+        most[:, :, i : i + p, j : j + q] += dy * (places == cell)
+        shares[:, :, i : i + p, j : j + q] += dy / 4
+    kernels.pool_max_backward(dy, argmax, dx, **said)
+    np.testing.assert_allclose(dx, most, rtol=0, atol=4 * 4 * 2.0**-24)  # 4 additions below 4
+    kernels.pool_ave_forward(x, y, **said)
+    np.testing.assert_allclose(y, views.mean(axis=0, dtype=float), rtol=0, atol=4 * 2.0**-24)
+    kernels.pool_ave_backward(dy, dx, **said)
+    np.testing.assert_allclose(dx, shares, rtol=0, atol=4 * 4 * 2.0**-24)

@@ -71,6 +71,12 @@ def test_gradients_beyond_the_threshold_are_scaled_down(
     assert dw.tolist() == [3, 0, -4]
 
 
+def test_gradients_of_zero_are_within_a_threshold_of_zero(kernels: Kernels) -> None:
+    slots = scalars()
+    kernels.clip_gradients(np.zeros(5, np.float32), slots, threshold=0.0, scale=0.75)
+    assert slots[Scalars.SCALE] == 0.75
+
+
 def test_the_norm_is_summed_in_double(kernels: Kernels) -> None:
     """In float32 the squares of 1 are lost beside 2**30, and those of 1e30 are infinite."""
     dw, slots = np.ones(70_001, np.float32), scalars()
@@ -89,6 +95,16 @@ def test_find_nonfinite_says_where_the_first_is(place: int, value: float, kernel
     assert kernels.find_nonfinite(x) == -1
     x[[place, -1]] = value
     assert kernels.find_nonfinite(x) == place
+
+
+@pytest.mark.parametrize("warp", range(8))
+def test_find_nonfinite_sees_the_first_and_last_number_of_each_32(
+    warp: int, kernels: Kernels
+) -> None:
+    for place in (32 * warp, 32 * warp + 31):
+        x = np.zeros(256, np.float32)
+        x[place] = np.inf
+        assert kernels.find_nonfinite(x) == place
 
 
 def test_find_nonfinite_counts_flat_places(kernels: Kernels) -> None:

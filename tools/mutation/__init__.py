@@ -1,0 +1,1 @@
+"""Kernels broken one place at a time, and what their tests say."""
