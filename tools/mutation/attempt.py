@@ -12,7 +12,6 @@ from pathlib import Path
 
 from .places import FOLDER, ROOT, TESTS, Mutant
 
-# One large test is about the CPU's blocks, and takes longer than all others together.
 CHOSEN = "emulated or race or test_convolution_relu_pooling"
 ROUNDS = "not slow and not gpu", "slow and not gpu"
 
