@@ -5,11 +5,13 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
-from cvgg.errors import Error
+from cvgg.errors import Error, InputOutputError
 
 COMMANDS = {
     "train": "train a net as a solver prototxt says",
@@ -45,6 +47,9 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `cvgg ... | head` ends quietly
+    # Images are measured before they are decoded, and refused in a line of ours.
+    warnings.filterwarnings("ignore", message="Image size .* decompression bomb")
+    _open_missing()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         args = _parse(given)
@@ -52,16 +57,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except Error as fault:
-        print(f"cvgg: error: {fault}", file=sys.stderr)
-        return fault.exit_code
+        return _fail(str(fault), fault.exit_code)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop(sys.stdout)
         return 128 + signal.SIGPIPE
     except MemoryError as fault:
-        print(f"cvgg: error: out of memory: {fault}; give less to it by --memory", file=sys.stderr)
-        return 69
+        return _fail(f"out of memory: {fault}; give less to it by --memory", 69)
+    except OSError as fault:  # those of files are Errors: it is the disk behind standard output
+        _drop(sys.stdout)
+        file = f"{fault.filename}: " if fault.filename is not None else ""
+        return _fail(f"{file}{fault.strerror or fault}", InputOutputError.exit_code)
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
+
+
+def _fail(message: str, code: int) -> int:
+    """One line on standard error, if it can be written; the exit code."""
+    with suppress(OSError):
+        print(f"cvgg: error: {message}", file=sys.stderr)
+    return code
+
+
+def _drop(stream: TextIO) -> None:
+    """What could not be written is not tried again when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_missing() -> None:
+    """Standard streams that are closed lead nowhere: the next file that is opened would get their
+    number, and messages would be written into it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _parse(given: list[str]) -> argparse.Namespace:

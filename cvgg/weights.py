@@ -44,6 +44,9 @@ def load(path: str | PathLike[str], params: Mapping[str, Sequence[Blob]], engine
         )
     for name, layer in known.items():
         _check(fspath(path), layer, params[name])
+        for i, values in enumerate(layer.blobs):
+            if not np.isfinite(to_array(values)).all():
+                log.warning("%s: layer %r: blob %d has NaN or infinity", fspath(path), name, i)
     for name, layer in known.items():
         for blob, values in zip(params[name], layer.blobs, strict=True):
             engine.copy_in(blob.data, to_array(values).reshape(blob.shape))

@@ -481,9 +481,12 @@ class SolverState(google.protobuf.message.Message):
     HISTORY_FIELD_NUMBER: builtins.int
     CURRENT_STEP_FIELD_NUMBER: builtins.int
     CVGG_FIELD_NUMBER: builtins.int
+    CHECKSUM_FIELD_NUMBER: builtins.int
     iter: builtins.int
     learned_net: builtins.str
     current_step: builtins.int
+    checksum: builtins.int
+    """CRC-32 of all bytes before this field, which is the last"""
     @property
     def history(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BlobProto]: ...
     @property
@@ -498,9 +501,10 @@ class SolverState(google.protobuf.message.Message):
         history: collections.abc.Iterable[global___BlobProto] | None = ...,
         current_step: builtins.int | None = ...,
         cvgg: global___ExactState | None = ...,
+        checksum: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["current_step", b"current_step", "cvgg", b"cvgg", "iter", b"iter", "learned_net", b"learned_net"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["current_step", b"current_step", "cvgg", b"cvgg", "history", b"history", "iter", b"iter", "learned_net", b"learned_net"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["checksum", b"checksum", "current_step", b"current_step", "cvgg", b"cvgg", "iter", b"iter", "learned_net", b"learned_net"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checksum", b"checksum", "current_step", b"current_step", "cvgg", b"cvgg", "history", b"history", "iter", b"iter", "learned_net", b"learned_net"]) -> None: ...
 
 global___SolverState = SolverState
 
@@ -519,6 +523,10 @@ class ExactState(google.protobuf.message.Message):
     NET_HASH_FIELD_NUMBER: builtins.int
     SOLVER_TYPE_FIELD_NUMBER: builtins.int
     BATCH_FIELD_NUMBER: builtins.int
+    MODEL_SIZE_FIELD_NUMBER: builtins.int
+    MODEL_CHECKSUM_FIELD_NUMBER: builtins.int
+    BEST_FIELD_NUMBER: builtins.int
+    BEST_ITER_FIELD_NUMBER: builtins.int
     version: builtins.int
     seed: builtins.int
     """key of every random number"""
@@ -530,6 +538,14 @@ class ExactState(google.protobuf.message.Message):
     solver_type: builtins.str
     batch: builtins.int
     """batches taken from each source so far"""
+    model_size: builtins.int
+    """bytes of the .caffemodel that belongs to the state"""
+    model_checksum: builtins.int
+    """and its CRC-32"""
+    best: builtins.float
+    """of the snapshot that --keep-best keeps: its output"""
+    best_iter: builtins.int
+    """and its iteration"""
     @property
     def losses(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
         """the last average_loss losses"""
@@ -546,9 +562,13 @@ class ExactState(google.protobuf.message.Message):
         net_hash: builtins.str | None = ...,
         solver_type: builtins.str | None = ...,
         batch: builtins.int | None = ...,
+        model_size: builtins.int | None = ...,
+        model_checksum: builtins.int | None = ...,
+        best: builtins.float | None = ...,
+        best_iter: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["batch", b"batch", "net_hash", b"net_hash", "plateau_best", b"plateau_best", "plateau_count", b"plateau_count", "plateau_drops", b"plateau_drops", "seed", b"seed", "solver_type", b"solver_type", "version", b"version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "losses", b"losses", "net_hash", b"net_hash", "plateau_best", b"plateau_best", "plateau_count", b"plateau_count", "plateau_drops", b"plateau_drops", "seed", b"seed", "solver_type", b"solver_type", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["batch", b"batch", "best", b"best", "best_iter", b"best_iter", "model_checksum", b"model_checksum", "model_size", b"model_size", "net_hash", b"net_hash", "plateau_best", b"plateau_best", "plateau_count", b"plateau_count", "plateau_drops", b"plateau_drops", "seed", b"seed", "solver_type", b"solver_type", "version", b"version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "best", b"best", "best_iter", b"best_iter", "losses", b"losses", "model_checksum", b"model_checksum", "model_size", b"model_size", "net_hash", b"net_hash", "plateau_best", b"plateau_best", "plateau_count", b"plateau_count", "plateau_drops", b"plateau_drops", "seed", b"seed", "solver_type", b"solver_type", "version", b"version"]) -> None: ...
 
 global___ExactState = ExactState
 

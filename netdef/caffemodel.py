@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 from google.protobuf.message import DecodeError
 
-from ..errors import DataError, MissingInputError
+from ..errors import DataError
 from . import blobproto, wire
 from .blobproto import Data, ModelBlob
 from .caffe_pb2 import LayerParameter, NetParameter, SolverState
+from .regular import open_regular
 from .shapes import describe
 from .wire import Span
 
@@ -158,14 +159,11 @@ def blob_bytes(blob: ModelBlob, *, legacy: bool) -> Iterator[Data]:
 
 def _open(path: Path, wanted: str) -> Span:
     """The mapped file, after a look at what it is: a key of USES."""
-    try:
-        with open(path, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise DataError(f"{path}: the file is empty")
-            # The views of its blobs keep the mapping alive after the file is closed.
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as error:
-        raise MissingInputError(f"{path}: {error.strerror}") from error
+    with open_regular(path) as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise DataError(f"{path}: the file is empty")
+        # The views of its blobs keep the mapping alive after the file is closed.
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     if bytes(data[:4]) == b"\x89HDF":
         raise DataError(f"{path}: this is an HDF5 file; cvgg reads Caffe's BINARYPROTO format")
     file_span = _whole(data, str(path))

@@ -15,6 +15,8 @@ from .prototxt import NetDef
 from .rules import belongs, describe_state
 from .splits import Placed, insert_splits
 
+MOST_LAYERS = 10_000  # the deepest nets have a thousand; beyond it is a mistake
+
 
 @dataclass(frozen=True)
 class Node:
@@ -56,6 +58,10 @@ def build(net: NetDef, *, phase: int, level: int = 0, stages: Sequence[str] = ()
             net.origin.at("debug_info").message(
                 "debug_info is not done by cvgg; look at net.blobs in Python instead"
             )
+        )
+    if len(net.layers) > MOST_LAYERS:
+        raise GraphError(
+            net.layers[MOST_LAYERS].message(f"{len(net.layers)} layers; the most is {MOST_LAYERS}")
         )
     inside: list[Placed] = []
     outside: list[Placed] = []

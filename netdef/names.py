@@ -51,6 +51,11 @@ def in_place(layer: LayerParameter, top: int) -> bool:
 def _check_identity(placed: Placed, named: dict[str, Placed]) -> None:
     """A layer has a type and a name that no other layer has."""
     layer, origin = placed
+    for field, names in (("name", [layer.name]), ("bottom", layer.bottom), ("top", layer.top)):
+        for index, name in enumerate(names):
+            if not name.isprintable():  # a terminal or a log would obey it
+                rule = f"{field} {name!r} holds a control character"
+                raise GraphError(origin.at(field, index).message(rule))
     if not layer.name:
         raise GraphError(origin.message('a layer needs a name: write name: "..."'))
     if not layer.type:

@@ -12,9 +12,10 @@ from typing import TypeAlias, TypeVar
 
 from google.protobuf import text_format
 
-from ..errors import MissingInputError, PrototxtError
+from ..errors import PrototxtError
 from .caffe_pb2 import NetParameter, SolverParameter
 from .origin import Origin
+from .regular import open_regular
 from .schema import positions, value_rule
 from .upgrade import SOLVER_TYPES, upgrade
 
@@ -144,14 +145,9 @@ def _read(source: str | PathLike[str]) -> tuple[str, str]:
 
 def _bytes_of(path: str) -> bytes:
     """At most LARGEST + 1 bytes of the file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(LARGEST + 1)
-    except OSError as fault:
-        reason = (fault.strerror or str(fault)).lower()
-        raise MissingInputError(f"{path}: cannot read this prototxt: {reason}") from fault
-    except ValueError as fault:  # a NUL in the path
-        raise MissingInputError(f"{path!r}: cannot read this prototxt: {fault}") from fault
+    with open_regular(path, what="cannot read this prototxt: ") as file:
+        # read() allocates all that it is asked for, so it is asked for what is there.
+        return file.read(min(LARGEST, os.fstat(file.fileno()).st_size) + 1)
 
 
 def _place(before: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """cvgg train: trains a net as a solver prototxt says."""
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -8,9 +9,10 @@ import signal
 import sys
 import time
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal
 
 from cvgg.commands import arguments, logs
+from cvgg.errors import CannotCreateError, UsageError
 
 if TYPE_CHECKING:
     from cvgg.solver import Solver
@@ -53,6 +55,15 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         parser.add_argument(
             f"--{name}-effect", choices=effects, default=default, help=f"what {name.upper()} does"
         )
+    parser.add_argument(
+        "--keep", type=arguments.positive, metavar="N", help="keep the newest N snapshots only"
+    )
+    parser.add_argument(
+        "--keep-best",
+        default="",
+        metavar="OUTPUT",
+        help="with --keep: also the one with the best value of this test output",
+    )
     parser.add_argument("--log-file", metavar="FILE", help="beside the snapshots: PREFIX.log")
     parser.add_argument("--quiet", action="store_true", help="warnings only on standard error")
     parser.set_defaults(run=run)
@@ -62,10 +73,13 @@ def run(args: argparse.Namespace) -> int:
     """0 also when a signal stopped it after a snapshot; else the signal's code."""
     from cvgg.netdef.caffe_pb2 import SolverParameter
     from cvgg.netdef.prototxt import read_solver
-    from cvgg.snapshot import latest
+    from cvgg.snapshot import latest_whole, sweep
     from cvgg.solver import Solver
 
     logs.start(quiet=args.quiet)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # `cvgg train 2>&1 | head` trains on
+    if args.keep_best and not args.keep:
+        raise UsageError("--keep-best goes with --keep N; without it every snapshot is kept")
     definition = read_solver(args.solver)
     message = definition.message
     asked = None
@@ -73,9 +87,13 @@ def run(args: argparse.Namespace) -> int:
         asked = message.solver_mode == SolverParameter.GPU
     engine = arguments.engine_of(args, gpu_asked=asked)
     solver = Solver(definition, engine, memory=args.memory, level=args.level, stages=args.stage)
+    if args.keep:
+        solver.keep(args.keep, args.keep_best)
+    for name in sweep(message.snapshot_prefix):
+        log.info("Removed %s, which a killed process has left", name)
     snapshot = args.snapshot
     if snapshot == "auto":
-        snapshot = latest(message.snapshot_prefix)
+        snapshot = latest_whole(message.snapshot_prefix)
         log.info("Snapshot: %s", snapshot or "none is there yet, from the start")
     prefix = message.snapshot_prefix
     logs.add_file(args.log_file or f"{prefix}.log")
@@ -83,16 +101,15 @@ def run(args: argparse.Namespace) -> int:
     _describe(solver)
     for each in (*message.weights, *args.weights):
         solver.net.copy_from(each)
-    with open(f"{prefix}.metrics.jsonl", "a", encoding="utf-8") as metrics:
-        solver.report.listeners.append(lambda record: _write(metrics, record))
-        if sys.stderr.isatty() and not args.quiet:
-            solver.report.listeners.append(Remaining(message.max_iter))
-        signals = Signals(args)
-        solver.action = signals.take
-        try:
-            action = solver.solve(snapshot)
-        finally:
-            solver.close()
+    solver.report.listeners.append(Metrics(f"{prefix}.metrics.jsonl"))
+    if sys.stderr.isatty() and not args.quiet:
+        solver.report.listeners.append(Remaining(message.max_iter))
+    signals = Signals(args)
+    solver.action = signals.take
+    try:
+        action = solver.solve(snapshot)
+    finally:
+        solver.close()
     if action == "stop" and not message.snapshot_after_train:
         return 128 + signals.last
     return 0
@@ -129,13 +146,29 @@ def _describe(solver: "Solver") -> None:
     log.info("Random seed: %d", solver.seed)
 
 
-def _write(file: TextIO, record: "Record") -> None:
-    """One JSON line; a full disk costs the line, not the training."""
-    try:
-        file.write(json.dumps({**record, "time": round(time.time(), 3)}, allow_nan=True) + "\n")
-        file.flush()
-    except OSError as fault:
-        log.warning("metrics: %s", fault.strerror)
+class Metrics:
+    """Appends every record to a file as a JSON line; a full disk costs the line, not the
+    training."""
+
+    def __init__(self, path: str) -> None:
+        """Raises CannotCreateError."""
+        self._path = path
+        try:
+            # Unbuffered: what a full disk refused must not come back later, or at the end.
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115
+        except OSError as fault:
+            raise CannotCreateError(f"{path}: {fault.strerror}") from fault
+        self._told = False
+
+    def __call__(self, record: "Record") -> None:
+        line = json.dumps({**record, "time": round(time.time(), 3)}, allow_nan=True) + "\n"
+        try:
+            if self._file.write(line.encode()) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as fault:
+            if not self._told:
+                log.warning("%s: %s; lines are missing from it", self._path, fault.strerror)
+            self._told = True
 
 
 class Remaining:

@@ -297,7 +297,14 @@ class Writer:
         self._bytes = 0
         self._map = _FIRST_MAP
         # Nothing is whole before the last sync, so none is needed earlier.
-        self._database = lmdb.open(str(self._partial), map_size=self._map, lock=False, sync=False)
+        try:
+            self._database = lmdb.open(
+                str(self._partial), map_size=self._map, lock=False, sync=False
+            )
+        except lmdb.Error as fault:  # a disk that is full takes a folder, but no file
+            error = self._fault(fault)
+            shutil.rmtree(self._partial, ignore_errors=True)
+            raise error from fault
 
     def put(self, key: bytes, value: bytes) -> None:
         """Adds a record behind all others."""

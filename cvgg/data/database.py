@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from threading import Lock
 from weakref import WeakValueDictionary
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from cvgg.errors import DataError, MissingInputError
 
+_LOOK_S = 1.0  # between two looks whether the file has changed
 _READERS = 64  # read transactions kept for reuse: about one a thread
 
 
@@ -27,6 +29,8 @@ class Database:
         self._keys = b""  # all keys in one piece: a million bytes objects would take 80 MB
         self._ends: NDArray[np.int64] | None = None
         self._environment = _open_environment(path)
+        self._file = os.path.join(path, "data.mdb")
+        self._stamp, self._looked = _stamp(self._file), time.monotonic()
         try:
             self._count = self._check_whole()
         except DataError:
@@ -44,6 +48,7 @@ class Database:
     def get(self, i: int) -> bytes:
         """Record number i. Raises DataError if the database is damaged there."""
         key = self.key(i)
+        self._look()
         try:
             with self._environment.begin() as transaction:
                 record: bytes | None = transaction.get(key)
@@ -67,16 +72,32 @@ class Database:
         """What stands in front of a message about record number i: "train_lmdb[00000007_a.jpg]"."""
         return _where(self.path, self.key(i))
 
+    def _look(self) -> None:
+        """Raises DataError if the file is not the one that was opened: its pages would be read
+        with the old map, which gives garbage, or SIGBUS where it has become shorter."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        if _stamp(self._file) != self._stamp:
+            raise DataError(
+                f"{self.path}: data.mdb was written to, moved or removed since it was opened"
+            )
+
     def _index(self) -> NDArray[np.int64]:
         """Where each key begins in self._keys, and where the last ends; read at first use."""
         with self._lock:
             if self._ends is None:
+                keys: list[bytes] = []
                 try:
                     with self._environment.begin() as transaction:
                         cursor = transaction.cursor()
-                        keys = list(cursor.iternext(keys=True, values=False))
+                        keys.extend(cursor.iternext(keys=True, values=False))
                 except lmdb.Error as fault:
-                    raise DataError(f"{self.path}: the database is damaged: {fault}") from fault
+                    behind = f"behind {_where(self.path, keys[-1])}" if keys else "at its start"
+                    raise DataError(
+                        f"{self.path}: the database is damaged {behind}: {fault}"
+                    ) from fault
                 self._keys = b"".join(keys)
                 lengths = itertools.accumulate(map(len, keys), initial=0)
                 self._ends = np.fromiter(lengths, np.int64, len(keys) + 1)
@@ -87,7 +108,7 @@ class Database:
         lost pages would end the process with SIGBUS."""
         statistics = self._environment.stat()
         wanted = (self._environment.info()["last_pgno"] + 1) * statistics["psize"]
-        size = os.path.getsize(os.path.join(self.path, "data.mdb"))
+        size = os.path.getsize(self._file)
         if size < wanted:
             raise DataError(
                 f"{self.path}: data.mdb is cut off: {size} of {wanted} bytes; copy it again"
@@ -127,7 +148,12 @@ def _check_folder(path: str) -> None:
         )
     if not os.path.isdir(path):
         raise DataError(f"{path}: not a database; an LMDB is a folder with a file data.mdb")
-    if os.path.isfile(os.path.join(path, "data.mdb")):
+    file = os.path.join(path, "data.mdb")
+    if os.path.isfile(file):
+        if not os.access(file, os.R_OK):
+            raise MissingInputError(f"{file}: no right to read it (in {os.getcwd()})")
+        if path.endswith(".partial") and not os.path.exists(os.path.join(path, "cvgg.json")):
+            raise DataError(f"{path}: not whole: a converter writes it, or was stopped")
         return
     if os.path.isfile(os.path.join(path, "CURRENT")):
         raise DataError(
@@ -147,6 +173,15 @@ def _open_environment(path: str) -> lmdb.Environment:
         if "already open" in str(fault):
             raise DataError(f"{path}: this process has it open for writing") from fault
         raise DataError(f"{path}: not an LMDB database, or damaged: {fault}") from fault
+
+
+def _stamp(file: str) -> tuple[int, int, int, int]:
+    """What changes when a file is replaced or written to; zeros if it is gone."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return 0, 0, 0, 0
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _where(path: str, key: bytes) -> str:

@@ -1,5 +1,6 @@
 """Brings batches of images: threads read and decode the next ones while the net computes."""
 
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,8 @@ from cvgg.data.records import Image, Records
 from cvgg.data.transform import Cropper, draw
 from cvgg.errors import DataError
 from cvgg.netdef.shapes import Shape
+
+log = logging.getLogger("cvgg")
 
 _PARTS = 4  # pieces of work a thread and batch: fewer wait at the end, more cost time to hand out
 
@@ -68,6 +71,11 @@ class Feed:
         self._batch_size, self._layer, self._seed = batch_size, layer, seed
         self._parts, self._prefetch = _PARTS * threads, prefetch
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"feed of {layer}")
+        if len(records) < batch_size:
+            log.info(
+                "Layer %r: a batch of %d from %d records: some come more than once",
+                *(layer, batch_size, len(records)),
+            )
         self._jobs: dict[int, _Job] = {}
         self._free: list[Batch] = []
         self._share: tuple[int, int] | None = None  # the rows that were asked for last time
@@ -102,6 +110,10 @@ class Feed:
         """The labels (B,) of batch number `batch`; no image is decoded."""
         records = self._order.records(self._positions(batch))
         return np.array([self._records.label(int(i)) for i in records], np.float32)
+
+    def where(self, batch: int, row: int) -> str:
+        """What names the record of one row of a batch to the user."""
+        return self._records.where(int(self._order.records(self._positions(batch))[row]))
 
     def close(self) -> None:
         """Ends the threads; what they have not begun is dropped."""

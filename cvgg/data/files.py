@@ -1,9 +1,11 @@
 """Files that are there whole or not at all, and reading that never waits on a pipe or a device."""
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TypeAlias
@@ -12,6 +14,9 @@ from cvgg.errors import CannotCreateError, DataError, InputOutputError, MissingI
 
 Part: TypeAlias = bytes | bytearray | memoryview
 
+TEMPORARY = r"\.[0-9a-f]{8}\.tmp"  # pattern of what stands behind the name while it is written
+
+_PIECE = 2**20  # bytes read at a time
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -19,7 +24,8 @@ def write_whole(path: str | os.PathLike[str], parts: Iterable[Part]) -> None:
     """Writes `parts` one after the other to a file that appears under its name only when complete.
 
     A file that was there before stays as it is until then. On any fault the temporary file is
-    removed. Raises CannotCreateError (no folder, no right, no room) or InputOutputError.
+    removed; a process that is killed leaves it, but not its lock. Raises CannotCreateError (no
+    folder, no right, no room) or InputOutputError.
     """
     shown = os.fspath(path)
     target = os.path.realpath(shown)  # a link keeps pointing to what is written
@@ -33,6 +39,8 @@ def write_whole(path: str | os.PathLike[str], parts: Iterable[Part]) -> None:
         raise CannotCreateError(f"{shown}: cannot be made: {fault.strerror}") from fault
     try:
         with open(descriptor, "wb") as file:
+            with suppress(OSError):  # some network disks have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             for part in parts:
                 file.write(part)
             file.flush()
@@ -68,6 +76,24 @@ def read_regular(path: str | os.PathLike[str], *, where: str = "") -> bytes:
             return file.read()
         except OSError as fault:
             raise InputOutputError(f"{shown}: reading failed: {fault.strerror}") from fault
+
+
+def checksum(path: str | os.PathLike[str], size: int | None = None) -> tuple[int, int]:
+    """Bytes and CRC-32 of a file, or of its first `size` bytes.
+
+    Raises MissingInputError or InputOutputError."""
+    shown = os.fspath(path)
+    done = total = 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(_PIECE if size is None else min(_PIECE, size - done)):
+                total = zlib.crc32(piece, total)
+                done += len(piece)
+    except FileNotFoundError as fault:
+        raise MissingInputError(f"{shown}: no such file (in {os.getcwd()})") from fault
+    except OSError as fault:
+        raise InputOutputError(f"{shown}: reading failed: {fault.strerror}") from fault
+    return done, total
 
 
 def _sync_folder(folder: str) -> None:

@@ -7,9 +7,11 @@ Archives are not unpacked: an image is a file, or a range of bytes of a tar.
 """
 
 import csv
+import itertools
+import logging
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +26,9 @@ _SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")
+_log = logging.getLogger("cvgg")
+
+_SHOWN = 10  # lines of warnings of one kind
 _END = 1024  # bytes: an archive ends with two blocks of zeros
 _META = "meta.mat"
 _TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -87,10 +92,14 @@ def read_source(place: Path, labels: Path | None = None, classes: Path | None = 
     """
     if not place.exists():
         raise MissingInputError(f"{place}: no such folder or archive (in {Path.cwd()})")
+    if not place.is_dir() and not place.is_file():
+        raise DataError(f"{place}: neither a folder nor a regular file")
     names = _read_classes(classes) if classes else ()
     source = _labelled(place, labels, names) if labels else _grouped(place, names)
     if not source.items:
         raise DataError(f"{labels or place}: no image in it")
+    if not source.classes:
+        _warn_of_labels(source.items)
     return source
 
 
@@ -197,6 +206,8 @@ def _read_labels(path: Path, names: tuple[str, ...]) -> tuple[list[_Entry], tupl
     """Labelled names and classes of a devkit, a solution CSV or a Caffe list, told by content."""
     if not path.exists():
         raise MissingInputError(f"{path}: no such file (in {Path.cwd()})")
+    if not path.is_dir() and not path.is_file():
+        raise DataError(f"{path}: not a regular file")
     if path.is_dir() or tarfile.is_tarfile(path):
         return _devkit(path, names)
     with open(path, "rb") as stream:
@@ -204,12 +215,42 @@ def _read_labels(path: Path, names: tuple[str, ...]) -> tuple[list[_Entry], tupl
     if solution:
         return _solution(path, names)
     entries = [_Entry(e.path, e.label, f"{path}:{e.line}") for e in read_list(path)]
+    _warn_of_repeats(entries)
     if all(e.label == k and not os.path.splitext(e.name)[1] for k, e in enumerate(entries, 1)):
         raise DataError(
             f"{path}: its numbers are line numbers, not labels (a list of Kaggle's ImageSets): "
             "use LOC_val_solution.csv, or the folder of each class"
         )
     return entries, names
+
+
+def _warn_of_repeats(entries: list[_Entry]) -> None:
+    """An image that is listed twice counts twice, and perhaps with two labels."""
+    first: dict[str, _Entry] = {}
+    repeats = [
+        f"{entry.where}: {entry.name} is there already, at {first[entry.name].where}"
+        for entry in entries
+        if first.setdefault(entry.name, entry) is not entry
+    ]
+    for repeat in repeats[:_SHOWN]:
+        _log.warning("%s", repeat)
+    if len(repeats) > _SHOWN:
+        _log.warning("and %d images more that are listed twice", len(repeats) - _SHOWN)
+
+
+def _warn_of_labels(items: Sequence[Item]) -> None:
+    """Classes are counted from 0: a negative label, or one that no image has, is rarely meant."""
+    labels = {item.label for item in items}
+    if min(labels) < 0:
+        _log.warning("the least label is %d: a loss takes 0 and up", min(labels))
+    gaps = max(labels) + 1 - len([label for label in labels if label >= 0])
+    if gaps > 0:
+        known = itertools.islice((n for n in itertools.count() if n not in labels), 5)
+        shown = ", ".join(map(str, sorted(known)[:gaps]))
+        _log.warning(
+            "labels go up to %d, but no image has %s%s",
+            *(max(labels), shown, ", ..." if gaps > 5 else ""),
+        )
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:

@@ -16,15 +16,24 @@ from numpy.typing import NDArray
 from cvgg import lr_policy, snapshot
 from cvgg.comm import Comm, SoloComm
 from cvgg.engine import Engine, open_engine
-from cvgg.errors import TrainingError, UsageError
+from cvgg.errors import (
+    CannotCreateError,
+    DataError,
+    Error,
+    InputOutputError,
+    TrainingError,
+    UsageError,
+)
 from cvgg.kernels.interface import Array, Scalars
 from cvgg.lr_policy import Plateau
 from cvgg.net import Net, Outputs
 from cvgg.netdef.caffe_pb2 import TEST, TRAIN, ExactState, SolverParameter, SolverState
 from cvgg.netdef.prototxt import SolverDef, read_solver
 from cvgg.netdef.shapes import Shape, count
+from cvgg.solver.keeping import Keeper
 from cvgg.solver.report import Report
 from cvgg.solver.settings import check, check_prefix, find_nets
+from cvgg.solver.sources import check_labels, tell_records, wrong_label
 
 Action = Literal["", "snapshot", "stop"]
 
@@ -90,6 +99,10 @@ class Solver:
             for choice in nets.test
         ]
         self._check_plateau()
+        for number, net in enumerate(self.test_nets):
+            tell_records(net, self.param.test_iter[number])
+        for net in (self.net, *self.test_nets):
+            check_labels(net)
         plan = self.net.plan
         self._history = self.engine.empty((plan.learned,))
         self._scalars: Array = self.engine.empty((Scalars.SLOTS,))
@@ -99,6 +112,9 @@ class Solver:
         self._losses: deque[float] = deque(maxlen=self.param.average_loss)
         self._plateau = Plateau()
         self._saved_at = -1
+        self._missed: Error | None = None  # why the last snapshot is not there
+        self._judge = ""  # the test output that says which snapshot is the best
+        self._keeper = Keeper(self.param.snapshot_prefix)
         self.report = Report()
         self.action: Callable[[], Action] = lambda: ""
 
@@ -108,24 +124,53 @@ class Solver:
         """The rate of the next update."""
         return lr_policy.learning_rate(self.param, self.iter, self._plateau)
 
+    def keep(self, newest: int, best: str = "") -> None:
+        """Of its snapshots only the newest so many stay, and the one with the best value of the
+        test output `best`: the largest, of a loss the smallest. A snapshot's value is that of the
+        test at its iteration. Raises UsageError."""
+        if newest < 1:
+            raise UsageError(f"keep at least one snapshot, not {newest}")
+        outputs = [output for net in self.test_nets for output in net.outputs]
+        if best and best not in outputs:
+            raise UsageError(
+                f"{best!r} is no output of a test net; there are: {', '.join(outputs) or 'none'}"
+            )
+        if best and self.param.snapshot % self.param.test_interval:
+            raise UsageError(
+                f"the best snapshot is known by a test at its iteration: let snapshot "
+                f"({self.param.snapshot}) be a multiple of test_interval "
+                f"({self.param.test_interval})"
+            )
+        self._judge = best
+        self._keeper = Keeper(self.param.snapshot_prefix, newest)
+
     def step(self, n: int) -> None:
         """n iterations, with the tests, displays and snapshots that fall into them."""
         self._run(self.iter + n)
 
     def solve(self, snapshot: str | PathLike[str] | None = None) -> Action:
         """Trains until max_iter, from `snapshot` if one is given; returns "stop" if it was stopped
-        before."""
+        before.
+
+        A snapshot that cannot be written is told and does not stop training. Raises
+        CannotCreateError or InputOutputError in the end if it was the last one."""
         if not self.param.HasField("max_iter"):
             raise UsageError(f"{self.definition.origin}: solve() needs max_iter; or call step(n)")
         log.info("Solving %s", self.net.graph.name)
         log.info("Learning Rate Policy: %s", self.param.lr_policy)
         if snapshot is not None:
             self.restore(snapshot)
+            if self.iter > self.param.max_iter:
+                raise DataError(
+                    f"{self.definition.origin.at('max_iter')}: max_iter is "
+                    f"{self.param.max_iter}, but {snapshot} is of iteration {self.iter}"
+                )
         action = self._run(self.param.max_iter)
-        if self.param.snapshot_after_train and self._saved_at != self.iter:
-            self.snapshot()
+        if (self.param.snapshot_after_train or self._missed) and self._saved_at != self.iter:
+            self._save()
         if action == "stop":
             log.info("Optimization stopped early.")
+            self._check_saved()
             return action
         if self._due(self.param.display) and self.iter:
             outputs, loss = self._forward_backward(backward=False)
@@ -133,6 +178,7 @@ class Solver:
         if self._test_due():
             self.test()
         log.info("Optimization Done.")
+        self._check_saved()
         return ""
 
     def test(self) -> list[Outputs]:
@@ -146,10 +192,15 @@ class Solver:
             self.report.test(self.iter, number, means, net.plan.loss_weights, shown)
             results.append(means)
         self._watch_plateau(results)
+        if self._judge:
+            self._keeper.judge(self.iter, self._value(results, self._judge))
         return results
 
     def snapshot(self) -> str:
-        """Writes PREFIX_iter_N.caffemodel and .solverstate; returns the state's path."""
+        """Writes PREFIX_iter_N.caffemodel and .solverstate; returns the state's path.
+
+        Raises TrainingError, and writes nothing, if a param is not finite."""
+        self._check_finite()
         exact = ExactState(
             version=snapshot.VERSION,
             seed=self.seed,
@@ -162,6 +213,8 @@ class Solver:
         )
         if math.isfinite(self._plateau.best):
             exact.plateau_best = self._plateau.best
+        if self._keeper.best is not None:
+            exact.best, exact.best_iter = self._keeper.best
         state = SolverState(iter=self.iter, current_step=self._current_step(), cvgg=exact)
         model, path = snapshot.write(
             self.param.snapshot_prefix, self.net, state, self._history_blobs()
@@ -169,7 +222,8 @@ class Solver:
         log.info("Snapshotting to binary proto file %s", model)
         log.info("Snapshotting solver state to binary proto file %s", path)
         self.report.tell("snapshot", self.iter, model=model, state=path)
-        self._saved_at = self.iter
+        self._saved_at, self._missed = self.iter, None
+        self._keeper.wrote(self.iter)
         return path
 
     def restore(self, path: str | PathLike[str]) -> None:
@@ -177,6 +231,11 @@ class Solver:
         without the interruption."""
         params = self.net.plan.params
         saved = snapshot.read(path, [param.definition.shape for param in params])
+        if saved.exact and saved.exact.solver_type not in ("", self.param.type):
+            raise DataError(
+                f"{saved.path}: written by a solver of type {saved.exact.solver_type!r}; this one "
+                f"is {self.param.type!r}, to which its history means something else"
+            )
         self.net.copy_from(saved.model)
         flat = np.zeros(self.net.plan.learned, dtype=np.float32)
         for param, values in zip(params, saved.history, strict=True):
@@ -187,6 +246,7 @@ class Solver:
         self._batches = self.iter * self.param.iter_size
         self._losses.clear()
         self._plateau = Plateau()
+        self._keeper.resumed(saved.path, saved.iter)
         if saved.exact is None:
             log.warning(
                 "%s was written by Caffe: it has no data position or random numbers, so training "
@@ -222,10 +282,38 @@ class Solver:
             if action == "snapshot" or (
                 self.param.snapshot and self.iter % self.param.snapshot == 0
             ):
-                self.snapshot()
+                self._save()
             if action == "stop":
                 return action
         return ""
+
+    def _save(self) -> None:
+        """A snapshot that cannot be written costs the snapshot, not the training."""
+        try:
+            self.snapshot()
+        except (CannotCreateError, InputOutputError) as fault:
+            self._missed = fault
+            log.warning(
+                "Iteration %d: no snapshot: %s; make room: it is tried again at the next snapshot "
+                "and in the end",
+                *(self.iter, fault),
+            )
+
+    def _check_saved(self) -> None:
+        """Raises why the last snapshot is missing, if it is."""
+        if self._missed is not None:
+            raise type(self._missed)(f"the last snapshot is missing: {self._missed}")
+
+    def _check_finite(self) -> None:
+        """A snapshot of weights that ran away must not take the place of a good one."""
+        for layer, blobs in self.net.flat.by_layer.items():
+            for i, blob in enumerate(blobs):
+                if (at := self.engine.kernels.find_nonfinite(blob.data)) >= 0:
+                    raise TrainingError(
+                        f"iteration {self.iter}: no snapshot: param {i} of layer {layer!r}, "
+                        f"element {at}, is not finite; a lower base_lr usually helps "
+                        f"(now {self.lr:g})"
+                    )
 
     def _forward_backward(self, *, backward: bool) -> tuple[Outputs, float]:
         """iter_size batches: the outputs of the last one and the mean loss. Gradients are
@@ -237,6 +325,8 @@ class Solver:
             outputs = self.net.run(number, draw=number, backward=backward, ahead=backward)
             losses.append(self.net.loss())
             if not math.isfinite(losses[-1]):
+                if wrong := wrong_label(self.net, number, draw=number):
+                    raise DataError(f"iteration {self.iter}: {wrong}")
                 where = self.net.find_nonfinite(number, draw=number)
                 raise TrainingError(
                     f"iteration {self.iter}: the loss is {losses[-1]:g}; first seen in "
@@ -325,11 +415,8 @@ class Solver:
     def _watch_plateau(self, results: Sequence[Outputs]) -> None:
         if self.param.lr_policy != "plateau":
             return
-        value = next(
-            float(np.mean(each[self.param.plateau_output]))
-            for each in results
-            if self.param.plateau_output in each
-        )
+        name = self.param.plateau_output
+        value = next(float(np.mean(each[name])) for each in results if name in each)
         if self._plateau.watch(
             value, patience=self.param.plateau_patience, most=self.param.plateau_drops
         ):
@@ -339,8 +426,17 @@ class Solver:
             )
             self.report.tell("plateau", self.iter, lr=self.lr, best=self._plateau.best)
 
+    def _value(self, results: Sequence[Outputs], name: str) -> float:
+        """The mean of a test output, so that larger is better: of a loss the negative."""
+        for net, each in zip(self.test_nets, results, strict=True):
+            if name in each:
+                return float(np.mean(each[name])) * (-1 if name in net.plan.loss_weights else 1)
+        raise AssertionError(name)
+
     # ---- state
     def _restore_exact(self, path: str, exact: ExactState) -> None:
+        if exact.HasField("best"):
+            self._keeper.best = (exact.best, exact.best_iter)
         self._batches = exact.batch
         self._losses.extend(exact.losses)
         best = exact.plateau_best if exact.HasField("plateau_best") else -math.inf

@@ -2,6 +2,7 @@
 
 import math
 import os
+import tempfile
 from dataclasses import dataclass
 
 from cvgg import lr_policy
@@ -153,5 +154,10 @@ def check_prefix(prefix: str) -> None:
         raise CannotCreateError(
             f"snapshot_prefix {prefix!r}: there is no folder {folder!r}; make it"
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CannotCreateError(f"snapshot_prefix {prefix!r}: no right to write in {folder!r}")
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".cvgg-"):
+            pass
+    except OSError as fault:
+        raise CannotCreateError(
+            f"snapshot_prefix {prefix!r}: cannot write in {folder!r}: {fault.strerror}"
+        ) from fault

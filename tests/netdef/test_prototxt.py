@@ -233,7 +233,7 @@ def test_a_missing_file_or_a_folder_is_a_missing_input(tmp_path: Path) -> None:
     for path in (tmp_path / "none.prototxt", tmp_path):
         with pytest.raises(MissingInputError, match=f"^{path}: cannot read this prototxt: "):
             read_net(path)
-    with pytest.raises(MissingInputError, match="no such file"):
+    with pytest.raises(MissingInputError, match="No such file"):
         read_net("net.prototxt")  # no brace, no newline, no ": ": a path
 
 
