@@ -6,6 +6,7 @@ Loops are in native.cpp; matrix products are numpy's BLAS. Arrays are float32, C
 from types import SimpleNamespace
 from typing import Any
 
+from . import openmp as openmp  # first: it must come before the modules that load OpenMP
 from .conv import DIRECT, FAST, relu_bias_backward, relu_pool_bias_backward
 from .fc import fc_backward_data, fc_backward_weights, fc_forward, fc_workspace
 from .images import transform_forward
