@@ -68,7 +68,7 @@ class Net:
         self._state: Array = self.engine.empty((State.SLOTS,), "int64")
         self._mirror, self._params_mirror = Mirror(self.engine), Mirror(self.engine)
         self._inbox = self.engine.inbox()
-        self._waiting: Pass | None = None  # whose data is in the inbox
+        self._waiting: tuple[Pass, Binding] | None = None  # whose data is in the inbox, for where
         self._lasting: dict[tuple[str, str, Shape], Array] = {}
         self._bindings: OrderedDict[tuple[tuple[str, Shape], ...], dict[int, Binding]] = (
             OrderedDict()
@@ -180,7 +180,9 @@ class Net:
             binding = self.prepare(this)
             binding.run(self.engine, backward=backward)
             if self._inbox.early and number < len(following):
-                self._put(following[number])
+                after = following[number]
+                self._waiting = after, self._binding(after.images)
+                self._put(*self._waiting)
             for name in gathered:
                 values = self.engine.copy_out(binding.blobs[binding.plan.names[name]].data)
                 lasts = self._keep and len(self._cut.images) == 1
@@ -198,16 +200,16 @@ class Net:
 
     def prepare(self, this: Pass) -> Binding:
         """Writes the state, loads the data and counts the labels of a pass: it can run then."""
-        if self._waiting != this:
-            self._put(this)
+        binding = self._binding(this.images)  # another one if the arena has grown since
+        waiting, self._waiting = self._waiting, None
+        if waiting is None or waiting[0] != this or waiting[1] is not binding:
+            self._put(this, binding)
         self._inbox.deliver()
-        self._waiting = None
-        return self._binding(this.images)
+        return binding
 
-    def _put(self, this: Pass) -> None:
+    def _put(self, this: Pass, binding: Binding) -> None:
         """Puts all of a pass that comes from the host into the inbox."""
         self._inbox.clear()
-        binding = self._binding(this.images)
         state = np.zeros(State.SLOTS, dtype=np.int64)
         state[State.SEED] = self.seed
         state[State.DRAW] = this.draw
@@ -216,7 +218,6 @@ class Net:
         binding.load(this)
         if self.batch is not None:
             count_labels(binding, self._inbox, this, self.batch)
-        self._waiting = this
 
     def _passes(self, batch: int, draw: int) -> list[Pass]:
         """Those of a batch."""

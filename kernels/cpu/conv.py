@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import product_rules
+from .. import product_rules as rules
 from ..interface import Array, Pair
 from . import _native
 from .border import check, has_shape, need, same, unwarned
@@ -67,13 +67,11 @@ class _Problem:
 
     @property
     def plane(self) -> Pair:
-        p, q = (
-            (self.x[2 + i] + 2 * self.pad[i] - self.dilation[i] * (self.w[2 + i] - 1) - 1)
-            // self.stride[i]
-            + 1
-            for i in range(2)
-        )
-        return p, q
+        return rules.conv_plane(self.x, self.w, self.stride, self.pad, self.dilation)
+
+    @property
+    def y(self) -> tuple[int, ...]:
+        return self.x[0], self.w[0], *self.plane
 
     @property
     def pointwise(self) -> bool:
@@ -113,19 +111,11 @@ class _Problem:
         self, function: str, x: Array, w: Array, y: Array, b: Array | None, workspace: Array
     ) -> None:
         check(function, x=x, w=w, y=y, b=b, workspace=workspace)
-        k, c = self.w[0], self.w[1] * self.group
-        need(
-            function,
-            self.x[1] == c and k % self.group == 0,
-            "w must be (k, c/group, r, s)",
-            x=self.x,
-            w=self.w,
-            group=self.group,
-        )
-        expected = (self.x[0], k, *self.plane)
-        need(function, y.shape == expected, f"y must be {expected}", y=y.shape)
-        if b is not None:
-            need(function, b.shape == (k,), f"b must be ({k},)", b=b.shape)
+        rules.conv_arrays(function, self.w[0], y.shape, self.y, b)
+        self.check_workspace(function, workspace)
+
+    def check_workspace(self, function: str, workspace: Array) -> None:
+        """It has room for one thread."""
         size = self.size(1)
         need(function, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
 
@@ -164,7 +154,7 @@ def relu_pool_bias_backward(
     check(name, dx=dx)
     check(name, dtype="uint8", argmax=argmax)
     need(name, dx.ndim == 4, "dx must be (n, k, p, q)", dx=dx.shape)
-    product_rules.pooled(name, dx.shape, y, argmax)
+    rules.pooled(name, dx.shape, y, argmax)
     if db is not None:
         has_shape(name, dx.shape[1:2], db=db)
     AVX2.relu_pool_bias_backward(y, argmax, dy, dx, db, *dx.shape)
@@ -221,16 +211,7 @@ class Conv:
         self, function: str, x: Array, w: Array, stride: Pair, pad: Pair, dilation: Pair, group: int
     ) -> _Problem:
         check(function, x=x, w=w)
-        need(function, x.ndim == w.ndim == 4, "4 axes", x=x.shape, w=w.shape)
-        need(
-            function,
-            min(*stride, *dilation, group) > 0 and min(pad) >= 0,
-            "stride, dilation and group must be above 0, pad at least 0",
-            stride=stride,
-            pad=pad,
-            dilation=dilation,
-            group=group,
-        )
+        rules.conv_numbers(function, x.shape, w.shape, stride, pad, dilation, group)
         return _Problem(x.shape, w.shape, stride, pad, dilation, group, self._fast)
 
     def conv_forward(
@@ -314,11 +295,9 @@ class Conv:
         problem = self._problem(name, x, w, stride, pad, dilation, group)
         check(name, y=y, b=b, workspace=workspace)
         check(name, dtype="uint8", argmax=argmax)
-        full = (x.shape[0], w.shape[0], *problem.plane)
-        product_rules.pooled(name, full, y, argmax)
-        product_rules.conv_arrays(name, w.shape[0], full, full, b)
-        size = problem.size(1)
-        need(name, workspace.size >= size, f"workspace needs {size}", workspace=workspace.size)
+        rules.pooled(name, problem.y, y, argmax)
+        rules.conv_arrays(name, w.shape[0], problem.y, problem.y, b)
+        problem.check_workspace(name, workspace)
         if problem.winograd:
             AVX2.winograd_pool_forward(problem.tiles, x, w, b, y, argmax, workspace)
         else:
@@ -371,10 +350,10 @@ class Conv:
         function = "conv_backward_weights"
         check(function, x=x, dy=dy, dw=dw, db=db, workspace=workspace)
         need(function, dy.ndim == 4, "dy must be (n, k, p, q)", dy=dy.shape)
-        n, k = dy.shape[:2]
+        n = len(dy)
         if db is not None:
-            need(function, db.shape == (k,), f"db must be ({k},)", db=db.shape)
-            _native.bias_backward(dy, db, n, k, dy.shape[2] * dy.shape[3])
+            rules.bias_diff(function, dy, db)
+            _native.bias_backward(dy, db, *_flat(dy))
         if dw is None:
             return
         problem = self._problem(function, x, dw, stride, pad, dilation, group)

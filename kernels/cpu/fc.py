@@ -5,6 +5,7 @@ weights as they lie, and the other way round."""
 
 import numpy as np
 
+from .. import product_rules as rules
 from ..interface import Array
 from . import _native
 from .border import check, need, unwarned
@@ -19,18 +20,7 @@ def _check(
     function: str, x: Array, w: Array, y: Array, b: Array | None, *, transpose: bool
 ) -> None:
     check(function, x=x, w=w, y=y, b=b)
-    need(function, w.ndim == 2, "w must have 2 axes", w=w.shape)
-    c, k = w.shape if transpose else w.shape[::-1]
-    need(
-        function,
-        x.ndim == 2 and x.shape[1] == c and y.shape == (x.shape[0], k),
-        "shapes must be x (n,c), w (c,k) or (k,c), y (n,k)",
-        x=x.shape,
-        w=w.shape,
-        y=y.shape,
-        transpose=transpose,
-    )
-    need(function, b is None or b.shape == (k,), f"b must be ({k},)", b=b is not None and b.shape)
+    rules.fc(function, x.shape, w.shape, y.shape, b, transpose=transpose)
 
 
 def _rows(rows: int) -> int:
@@ -97,7 +87,7 @@ def fc_backward_weights(
     check("fc_backward_weights", x=x, dy=dy, dw=dw, db=db)
     need("fc_backward_weights", dy.ndim == 2, "dy must be (n, k)", dy=dy.shape)
     if db is not None:
-        need("fc_backward_weights", db.shape == dy.shape[1:], "db must be (k,)", db=db.shape)
+        rules.fc_bias_diff("fc_backward_weights", dy, db)
         _native.bias_backward(dy, db, len(dy), dy.shape[1], 1)
     if dw is None:
         return

@@ -23,11 +23,12 @@ def check(function: str, /, *, dtype: str = "float32", **arrays: Array | None) -
 
 def channels_last(function: str, /, **arrays: Array) -> bool:
     """The one layout of all arrays. Raises ValueError if there are two."""
-    layouts = {name: array.layout for name, array in arrays.items() if _matters(array)}
-    if len(set(layouts.values())) > 1:
-        said = ", ".join(f"{name} {layout}" for name, layout in layouts.items())
+    if any(each.channels_last for each in arrays.values()) and any(
+        each.channels_first for each in arrays.values()
+    ):
+        said = ", ".join(f"{name} {array.layout}" for name, array in arrays.items())
         raise ValueError(f"{function}: layouts must be equal: {said}")
-    return "NHWC" in layouts.values()
+    return any(each.channels_last for each in arrays.values())
 
 
 def same(function: str, /, **arrays: Array) -> bool:
@@ -54,7 +55,3 @@ def in_order(function: str, /, **arrays: Array | None) -> None:
 def form(x: DeviceArray, *, last: bool) -> tuple[int, int, int]:
     """c, inner and last, as the kernels' Form has them; an array of one axis has one channel."""
     return x.shape[1] if x.ndim > 1 else 1, prod(x.shape[2:]), int(last)
-
-
-def _matters(array: DeviceArray) -> bool:
-    return array.ndim > 2 and array.shape[1] > 1 and prod(array.shape[2:]) > 1

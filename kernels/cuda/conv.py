@@ -12,8 +12,6 @@ from .choice import Choice, ceil_div
 from .driver import DeviceArray
 from .launch import Launcher
 
-FLOAT = 4  # bytes
-
 
 @dataclass(frozen=True)
 class Problem:

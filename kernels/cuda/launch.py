@@ -161,7 +161,10 @@ def _number(kernel: str, parameter: Parameter, value: Given) -> Argument:
 
 
 def _grid(kernel: str, blocks: int | Sequence[int]) -> tuple[int, int, int]:
-    x, y, z = (*((blocks,) if isinstance(blocks, int) else blocks), 1, 1)[:3]
+    given = (blocks,) if isinstance(blocks, int) else tuple(blocks)
+    if len(given) > 3:
+        raise ValueError(f"{kernel}: a grid has at most 3 axes, not {given}")
+    x, y, z = (*given, 1, 1)[:3]
     if not all(1 <= n <= most for n, most in zip((x, y, z), _MOST, strict=True)):
         raise ValueError(f"{kernel}: a grid of {x} x {y} x {z} blocks cannot be launched")
     return x, y, z

@@ -263,6 +263,29 @@ def test_crops_come_as_on_the_cpu_whatever_the_order_of_the_streams(
         net.close()
 
 
+def test_data_that_waits_for_the_next_pass_survives_a_larger_test_net(tmp_path: Path) -> None:
+    """The test's batch is larger: its first run moves all blobs, labels on their way included."""
+    text = database(tmp_path)
+    train = text.replace('name: "data"', 'name: "data" include { phase: TRAIN }')
+    test = text.replace("batch_size: 4", "batch_size: 50").replace(
+        'name: "data"', 'name: "data" include { phase: TEST }'
+    )
+    net = train + test + fc("fc", "data", 12) + loss("fc")
+    more = "test_iter: 1 test_interval: 2 test_initialization: false"
+    text = f"""net_param {{ {net} }} random_seed: 4 snapshot_after_train: false
+      base_lr: 0.01 lr_policy: "fixed" {more}"""
+    ours, theirs = (
+        cvgg.Solver(read_solver(text), engine=engine, memory=1 << 30)
+        for engine in (emulated(), cpu())
+    )
+    for _ in range(5):
+        ours.step(1)
+        theirs.step(1)
+        assert ours.net.loss() == pytest.approx(theirs.net.loss(), rel=1e-5)
+    ours.close()
+    theirs.close()
+
+
 def test_a_cut_batch_gives_the_gradients_of_the_whole() -> None:
     engine = emulated()
     limit = cvgg.Net(

@@ -68,10 +68,10 @@ def test_it_gives_what_the_three_layers_give(
     (dx,) = one.backward([dy])
     expected = apart(x, w, b, dy)
     assert 0.05 < (expected[0] == 0).mean() < 0.9
-    # Sums of 9 c or 9 k products below 1 and of all places; Winograd's are five times less exact.
-    terms = (9 * c + 1, 9 * k, n * h * width, n * h * width)
-    for ours, theirs, count in zip((y, dx, *one.param_diffs), expected, terms, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=5 * count * 2.0**-24 * 9)
+    # Of the largest value, as tests/kernels/test_winograd.py has it for each pass.
+    bounds = (2e-5, 2e-5, 4e-5, 4e-5)
+    for ours, theirs, bound in zip((y, dx, *one.param_diffs), expected, bounds, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound * np.abs(theirs).max())
 
 
 def test_the_first_of_equals_takes_the_gradient_and_nan_none(engine: Engine) -> None:
