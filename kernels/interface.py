@@ -32,7 +32,8 @@ class Scalars(IntEnum):
 
     RATE = 0
     SCALE = 1  # factor on the gradient: 1/iter_size, times the clip factor
-    SLOTS = 2
+    NONFINITE = 2  # not 0: the gradient has a NaN or infinity, and an update changes nothing
+    SLOTS = 3
 
 
 @dataclass(frozen=True)
@@ -457,10 +458,11 @@ class Kernels(Protocol):
         """Flat place of the first NaN or infinity, -1 if all are finite."""
         ...
 
-    # ---- update; w, dw, history: flat float32 arrays  scalars: float32 (2,), see Scalars
+    # ---- update; w, dw, history: flat float32 arrays  scalars: float32 (3,), see Scalars
     def clip_gradients(self, dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
-        """scalars[SCALE] = scale * min(1, threshold / l2norm(dw)), float64 inside. Caffe clips the
-        sum."""
+        """scalars[SCALE] = scale * min(1, threshold / l2norm(dw)), float64 inside, and
+        scalars[NONFINITE] = whether dw has a NaN or infinity. An infinite threshold clips nothing.
+        Source: Caffe sgd_solver.cpp, which clips the sum over iter_size."""
         ...
 
     def sgd_update(
@@ -475,7 +477,8 @@ class Kernels(Protocol):
         l1: float,
         l2: float,
     ) -> None:
-        """g = SCALE dw + decay_mult (l2 w + l1 sign(w)); v = momentum v + RATE lr_mult g; w -= v.
+        """g = SCALE dw + decay_mult (l2 w + l1 sign(w)); v = momentum v + RATE lr_mult g; w -= v;
+        nothing where scalars[NONFINITE] is not 0.
 
         Segments cover what is learned; elements outside all of them stay. Source: Caffe
         sgd_solver.cpp."""

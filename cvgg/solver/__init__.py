@@ -106,6 +106,7 @@ class Solver:
         plan = self.net.plan
         self._history = self.engine.empty((plan.learned,))
         self._scalars: Array = self.engine.empty((Scalars.SLOTS,))
+        self._unchecked = False  # whether an update was given to the device and not yet looked at
         self._recordings: dict[str, Any] = {}  # the engine's, of the update
         self.iter = 0
         self._batches = 0  # taken from the data so far: one a sub-iteration
@@ -184,6 +185,7 @@ class Solver:
     def test(self) -> list[Outputs]:
         """Tests every test net from its first record: for each, the mean of every output over
         test_iter batches."""
+        self._check_update()
         results = []
         for number, net in enumerate(self.test_nets):
             log.info("Iteration %d, Testing net (#%d)", self.iter, number)
@@ -199,7 +201,8 @@ class Solver:
     def snapshot(self) -> str:
         """Writes PREFIX_iter_N.caffemodel and .solverstate; returns the state's path.
 
-        Raises TrainingError, and writes nothing, if a param is not finite."""
+        Raises TrainingError, and writes nothing, if a param or the last gradient is not finite."""
+        self._check_update()
         self._check_finite()
         exact = ExactState(
             version=snapshot.VERSION,
@@ -265,6 +268,11 @@ class Solver:
 
     # ---- one iteration
     def _run(self, stop: int) -> Action:
+        action = self._iterate(stop)
+        self._check_update()
+        return action
+
+    def _iterate(self, stop: int) -> Action:
         self.report.start(self.iter, self.net.waited_s)
         while self.iter < stop:
             if self._test_due() and (self.iter or self.param.test_initialization):
@@ -324,6 +332,7 @@ class Solver:
             number = self._batches + sub
             outputs = self.net.run(number, draw=number, backward=backward, ahead=backward)
             losses.append(self.net.loss())
+            self._check_update()
             if not math.isfinite(losses[-1]):
                 if wrong := wrong_label(self.net, number, draw=number):
                     raise DataError(f"iteration {self.iter}: {wrong}")
@@ -345,13 +354,11 @@ class Solver:
         scalars = np.zeros(Scalars.SLOTS, dtype=np.float32)
         scalars[Scalars.RATE], scalars[Scalars.SCALE] = self.lr, scale
         self.engine.copy_in(self._scalars, scalars)
+        threshold = self.param.clip_gradients if self.param.clip_gradients >= 0 else math.inf
         decay, l1 = self.param.weight_decay, self.param.regularization_type == "L1"
 
         def work() -> None:
-            if self.param.clip_gradients >= 0:
-                kernels.clip_gradients(
-                    flat.diff, self._scalars, threshold=self.param.clip_gradients, scale=scale
-                )
+            kernels.clip_gradients(flat.diff, self._scalars, threshold=threshold, scale=scale)
             kernels.sgd_update(
                 flat.learned,
                 flat.diff,
@@ -364,6 +371,32 @@ class Solver:
             )
 
         self.engine.run(work, self._recordings, "update")
+        self._unchecked = True
+
+    def _check_update(self) -> None:
+        """Raises TrainingError if the last gradient was not finite; its update then changed
+        nothing. Asked where the device has been waited for anyway, an iteration later."""
+        unchecked, self._unchecked = self._unchecked, False
+        if not unchecked or not self.engine.copy_out(self._scalars)[Scalars.NONFINITE]:
+            return
+        raise TrainingError(
+            f"iteration {self.iter - 1}: the gradient is not finite; first seen in "
+            f"{self._find_nonfinite_gradient() or 'the sum'}; the weights were not updated; "
+            f"a lower base_lr usually helps (now {self.lr:g})"
+        )
+
+    def _find_nonfinite_gradient(self) -> str:
+        """Where, by doing the last iteration again: the weights are the same and so is the data."""
+        self.net.clear_param_diffs()
+        for number in range(self._batches - self.param.iter_size, self._batches):
+            self.net.run(number, draw=number, backward=True)
+        for layer, blobs in self.net.flat.by_layer.items():
+            for i, blob in enumerate(blobs):
+                if blob.diff is None:
+                    continue
+                if (at := self.engine.kernels.find_nonfinite(blob.diff)) >= 0:
+                    return f"the gradient of param {i} of layer {layer!r}, element {at}"
+        return ""
 
     def _smooth(self, loss: float) -> float:
         """Mean of this loss and those before it, average_loss at most."""

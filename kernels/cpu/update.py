@@ -14,6 +14,7 @@ def clip_gradients(dw: Array, scalars: Array, *, threshold: float, scale: float)
     has_shape("clip_gradients", (int(Scalars.SLOTS),), scalars=scalars)
     norm = math.sqrt(_native.sum_of_squares(dw))
     scalars[Scalars.SCALE] = scale * (threshold / norm if norm > threshold else 1.0)
+    scalars[Scalars.NONFINITE] = not math.isfinite(norm)
 
 
 def sgd_update(
@@ -31,6 +32,8 @@ def sgd_update(
     has_shape("sgd_update", (int(Scalars.SLOTS),), scalars=scalars)
     rate, scale = float(scalars[Scalars.RATE]), float(scalars[Scalars.SCALE])
     rules.segments("sgd_update", w, segments)
+    if scalars[Scalars.NONFINITE]:
+        return
     for each in segments:
         _native.sgd_update(
             w,

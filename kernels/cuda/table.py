@@ -87,7 +87,7 @@ _LOSS = (
 
 _ENDS = (
     *_of("images.cu", 40, 0, "transform_forward_uint8 transform_forward_float32"),
-    *_of("update.cu", 24, 0, "sgd_update"),
+    *_of("update.cu", 32, 0, "sgd_update"),
     *_of("update.cu", 40, 64, "clip_gradients_sums"),
     *_of("update.cu", 48, 64, "clip_gradients"),
 )

@@ -12,7 +12,7 @@ CHUNK = 4096  # elements at least
 
 
 class UpdateKernels(Launcher):
-    """The rate and the gradient's factor stay on the device."""
+    """The rate, the gradient's factor and whether it is finite stay on the device."""
 
     def clip_gradients(self, dw: Array, scalars: Array, *, threshold: float, scale: float) -> None:
         check("clip_gradients", dw=dw)

@@ -15,7 +15,7 @@ from nets import conv, fc, loss, pool, relu
 import cvgg
 from cvgg.engine import Engine, open_engine
 from cvgg.engine.cuda import CudaEngine
-from cvgg.errors import UnavailableError, UsageError
+from cvgg.errors import TrainingError, UnavailableError, UsageError
 from cvgg.layers.base import SourceLayer
 from cvgg.netdef.prototxt import read_solver
 from cvgg.plan import Step
@@ -197,6 +197,23 @@ def test_a_recorded_step_follows_rate_seed_and_data() -> None:
         theirs.step(1)
         assert ours.net.loss() == pytest.approx(theirs.net.loss(), rel=1e-4)
     assert distance(values(ours), values(theirs)) < 1e-4
+
+
+def test_a_recorded_update_is_left_out_where_the_gradient_is_not_finite() -> None:
+    net = nets.dummy_data(3) + conv("conv", "data", 4) + fc("fc", "conv", 3) + loss("fc")
+    made = solver(net, emulated(), 1)
+    made.step(3)
+    for blob in made.net.params["conv"]:
+        blob.data[...] *= 1e-37
+    weights, bias = made.net.params["fc"]
+    weights.data[...] = 3e38
+    weights.data[1] *= -1  # back through these nothing is finite, but the loss is
+    bias.data[...] = 0
+    before = values(made)
+    with pytest.raises(TrainingError, match=r"^iteration 3: the gradient is not .* 'conv'"):
+        made.step(1)
+    for was, now in zip(before, values(made), strict=True):
+        np.testing.assert_array_equal(was, now)
 
 
 def test_nothing_depends_on_the_order_of_threads_blocks_and_streams() -> None:

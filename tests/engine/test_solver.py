@@ -1,4 +1,5 @@
-"""The solver: update arithmetic, rates, tests, log lines, settings, a loss that is not finite."""
+"""The solver: update arithmetic, rates, tests, log lines, settings, a loss or gradient that is
+not finite."""
 
 import logging
 import math
@@ -451,3 +452,41 @@ def test_weights_that_run_away_are_told_with_the_iteration_and_the_param() -> No
     ):
         trained.step(1)
     assert trained.iter == 2
+
+
+# ---- a gradient that is not finite
+def overflowing(settings: str = "") -> cvgg.Solver:
+    """Two steps, then weights whose loss is finite, 1e-37 times 3e38, while the gradient that comes
+    back through the second is too large for float32."""
+    trained = solver(settings)
+    trained.step(2)
+    for blob in trained.net.params["conv1"]:
+        blob.data[...] = 1e-37 * np.sign(blob.data)
+    weights, bias = trained.net.params["fc2"]
+    weights.data[...] = 3e38
+    weights.data[1] *= -1  # the class of every image, so that no image is told right
+    bias.data[...] = 0
+    return trained
+
+
+@pytest.mark.parametrize("settings", ["", "iter_size: 2", "clip_gradients: 0.5"])
+def test_a_gradient_that_is_not_finite_stops_training_and_changes_no_weight(settings: str) -> None:
+    trained = overflowing(settings)
+    weights, history = weights_of(trained.net), trained.engine.copy_out(trained._history)
+    with pytest.raises(
+        TrainingError,
+        match=r"^iteration 2: the gradient is not finite; first seen in the gradient of param 0 of "
+        r"layer 'conv1', element \d+; the weights were not updated; a lower base_lr usually helps "
+        r"\(now 0.1\)$",
+    ):
+        trained.step(1)
+    for name, before in weights.items():
+        np.testing.assert_array_equal(weights_of(trained.net)[name], before)
+    np.testing.assert_array_equal(trained.engine.copy_out(trained._history), history)
+
+
+def test_no_snapshot_counts_an_update_that_was_left_out(tmp_path: Path) -> None:
+    trained = overflowing(f'snapshot: 3 snapshot_prefix: "{tmp_path}/net"')
+    with pytest.raises(TrainingError, match=r"^iteration 2: the gradient is not finite"):
+        trained.step(1)
+    assert list(tmp_path.iterdir()) == []

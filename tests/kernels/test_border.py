@@ -94,11 +94,11 @@ MISTAKES: dict[str, tuple[Callable[[], None], str]] = {
     ),
     "scalars": (
         lambda: update(floats(1)),
-        "sgd_update: scalars must be (2,): scalars (1,)",
+        "sgd_update: scalars must be (3,): scalars (1,)",
     ),
     "scalars of clipping": (
-        lambda: cpu.clip_gradients(floats(3), floats(3), threshold=1.0, scale=1.0),
-        "clip_gradients: scalars must be (2,): scalars (3,)",
+        lambda: cpu.clip_gradients(floats(3), floats(2), threshold=1.0, scale=1.0),
+        "clip_gradients: scalars must be (3,): scalars (2,)",
     ),
     "loss": (lambda: softmax_loss(floats(0), floats(1)), "loss must be (1,): loss (0,)"),
     "count": (lambda: softmax_loss(floats(1), floats(2)), "count must be (1,): count (2,)"),

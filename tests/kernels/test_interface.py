@@ -200,7 +200,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "segment": (
         lambda: cpu.sgd_update(
-            f(4), f(4), f(4), f(2), segments=[Segment(2, 5, 1, 1)], momentum=0, l1=0, l2=0
+            f(4), f(4), f(4), f(3), segments=[Segment(2, 5, 1, 1)], momentum=0, l1=0, l2=0
         ),
         "sgd_update: outside w: segment Segment(start=2, stop=5, lr_mult=1, decay_mult=1)",
     ),

@@ -113,7 +113,8 @@ def norm() -> Result:
 
 
 def update() -> Result:
-    w, dw, history, scalars = draw(LONG), draw(1, LONG)[0], draw(1, 1, LONG)[0, 0], empty(2)
+    w, dw, history = draw(LONG), draw(1, LONG)[0], draw(1, 1, LONG)[0, 0]
+    scalars = empty(Scalars.SLOTS)
     scalars[Scalars.RATE] = 0.1
     cpu.clip_gradients(dw, scalars, threshold=0.5, scale=1.0)
     segments = [Segment(3, LONG - 2, 2.0, 1.0)]

@@ -89,6 +89,31 @@ def test_the_norm_is_summed_in_double(kernels: Kernels) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("threshold", [0.5, np.inf])
+def test_a_gradient_that_is_not_finite_is_flagged(
+    threshold: float, value: float, kernels: Kernels
+) -> None:
+    dw, slots = np.full(9_001, np.finfo(np.float32).max, np.float32), scalars()
+    slots[Scalars.NONFINITE] = 5
+    kernels.clip_gradients(dw, slots, threshold=threshold, scale=0.75)
+    assert slots[Scalars.NONFINITE] == 0
+    assert (slots[Scalars.SCALE] == 0.75) == (threshold == np.inf)
+    dw[8_999] = value
+    kernels.clip_gradients(dw, slots, threshold=threshold, scale=0.75)
+    assert slots[Scalars.NONFINITE] == 1
+
+
+def test_a_flagged_gradient_updates_nothing(kernels: Kernels) -> None:
+    w, dw, history, slots = draw(), draw(), draw(), scalars()
+    before, speed = w.copy(), history.copy()
+    slots[Scalars.NONFINITE] = 1
+    said: dict[str, Any] = {"segments": SEGMENTS, "momentum": 0.9, "l1": 0.5, "l2": 0.4}
+    kernels.sgd_update(w, dw, history, slots, **said)
+    np.testing.assert_array_equal(w, before)
+    np.testing.assert_array_equal(history, speed)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 16_384, 70_000])  # first and last, and where a chunk begins
 def test_find_nonfinite_says_where_the_first_is(place: int, value: float, kernels: Kernels) -> None:
     x = np.full(70_001, np.finfo(np.float32).max, np.float32)

@@ -196,7 +196,7 @@ def _update(card: Card, scale: Scale) -> Iterator[Case]:
 
     def clipped(found: Results) -> Iterator[tuple[Host, Host]]:
         factor = SCALE * min(1.0, THRESHOLD / norm)
-        yield found["scalars"], np.array([RATE, factor])
+        yield found["scalars"], np.array([RATE, factor, 0])
 
     def updated(found: Results) -> Iterator[tuple[Host, Host]]:
         values, speed = wide[0].copy(), wide[2].copy()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cvgg.kernels.interface import Segment
+from cvgg.kernels.interface import Scalars, Segment
 
 from .device import Card
 from .products import conv_settings
@@ -166,7 +166,7 @@ def _fc(card: Card, fc: Fc, n: int) -> Iterator[Task]:
 def _flat(card: Card, scale: Scale) -> Iterator[Task]:
     """The update, and a copy: what the card's memory can do."""
     w, dw, history = (card.put(card.draw(scale.params)) for _ in range(3))
-    scalars = card.put(card.draw(2) * 0)
+    scalars = card.put(card.draw(int(Scalars.SLOTS)) * 0)
     segments = [Segment(0, scale.params, 1.0, 1.0)]
     yield Task(
         "copy",
