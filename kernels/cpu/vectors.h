@@ -16,7 +16,8 @@ constexpr Size kWidth = 8;
 
 INLINE Vector load(const float* from) { return *(const Unaligned*)from; }
 INLINE void store(float* to, Vector value) { *(Unaligned*)to = value; }
-INLINE Vector all(float value) { return (Vector){} + value; }
+// Not zero plus the value, which costs an addition: it is not the same for -0.
+INLINE Vector all(float v) { return (Vector){v, v, v, v, v, v, v, v}; }
 
 // The first `count` (0 to 8) floats, zeros behind them.
 INLINE Vector load_some(const float* from, Size count) {
