@@ -127,7 +127,7 @@ PYBIND11_MODULE(_avx2, m) {
       .def(py::init([](Size n, Size c, Size h, Size w, Size k, Size p, Size q, Size pad_h, Size pad_w) {
         return winograd::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
       }))
-      .def("workspace", &winograd::Problem::workspace);
+      .def("workspace", &winograd::workspace);
   m.def("set_threads", [](int count) { omp_set_num_threads(count); });
   m.def("winograd_forward", &forward);
   m.def("winograd_backward_weights", &backward_weights);

@@ -7,10 +7,12 @@
 // Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016; the matrices follow
 // from the points by Toom and Cook's construction.
 //
-// Tiles are handled in blocks of whole rows of tiles. For a block the data is transformed to v (36, tiles, c),
-// multiplied by the transformed weights u (36, k/16, c, 16) to m (36, tiles, k), and transformed back. c is
-// rounded up to 8 channels, k to 16, with zeros. What a thread does changes no sum: results are the same for any
-// number of threads.
+// Tiles are handled in blocks of whole rows of tiles, whose transformed data v all threads share. A job is a part of a
+// block and a panel of 16 outputs: a thread multiplies, 64 channels at a time, and transforms back, so that the products
+// never leave its own cache. Weights are transformed beforehand, or in the job where no other would use them.
+// In the gradient of the weights a job is a panel of 16 outputs and 64 channels, over all tiles of the block.
+// Channels are rounded up to 8, outputs to 16, with zeros. What a thread does changes no sum: results are the same
+// for any number of threads.
 #pragma once
 
 #include <omp.h>
@@ -77,8 +79,11 @@ INLINE void transform_gradient(const Vector* m, int step, Vector* to, int to_ste
   to[2 * to_step] = even + 4.f * m3 + 0.25f * m4 + m[5 * step];
 }
 
-constexpr Size kPoints = 36, kPanel = 16, kDepth = 256;  // depth: of one product, so that its factors stay in L1
-constexpr Size kBlockBytes = 4 << 20;                    // of v and m of a block: about what the caches hold
+constexpr Size kPoints = 36, kPanel = 16;
+constexpr Size kChunk = 64;  // channels of a job
+constexpr Size kPart = 64;                // tiles of a job, about: what it holds then fits its cache
+constexpr Size kBlockBytes = 8 << 20;     // of v: about what the caches that threads share hold
+constexpr Size kPad = 16;                 // floats between points, which else would meet in one set of the cache
 
 inline Size round_up(Size value, Size to) { return (value + to - 1) / to * to; }
 
@@ -91,113 +96,152 @@ struct Problem {
   Size rows() const { return n * tile_rows(); }  // rows of tiles of all images
   Size channels() const { return round_up(c, kWidth); }
   Size outputs() const { return round_up(k, kPanel); }
-  Size row_floats() const { return (4 * tile_columns() + 2) * kWidth * 6; }  // a thread's row of tiles
+  Size panels() const { return outputs() / kPanel; }
+  Size chunks() const { return (channels() + kChunk - 1) / kChunk; }
+  Size columns() const { return 4 * tile_columns() + 2; }
 
-  // Rows of tiles in a block: of the shape alone, since sums over tiles depend on it.
-  Size block() const {
-    const Size bytes = kPoints * tile_columns() * (channels() + outputs()) * (Size)sizeof(float);
-    return std::min(rows(), std::max<Size>(1, kBlockBytes / bytes));
+  // Rows of tiles in a block, and in a part of a block that has so many rows: of the shape alone.
+  Size block(Size bytes) const {
+    const Size row = kPoints * tile_columns() * channels() * (Size)sizeof(float);
+    return std::min(rows(), std::max<Size>(1, bytes / row));
   }
-  Size block_tiles() const { return block() * tile_columns(); }
-
-  // Floats that each part of the workspace takes.
-  Size weights() const { return kPoints * channels() * outputs(); }
-  Size data() const { return kPoints * block_tiles() * channels(); }
-  Size products() const { return kPoints * block_tiles() * outputs(); }
-  Size shared() const { return weights() + data() + products(); }
-  Size workspace(Size threads) const { return shared() + threads * 2 * row_floats(); }
-  // Threads that find room in a workspace: it may have been made for fewer than there are now.
-  int threads(Size size) const {
-    return (int)std::clamp<Size>((size - shared()) / (2 * row_floats()), 1, omp_get_max_threads());
+  Size part(Size rows) const {
+    const Size parts = std::max<Size>(1, (rows * tile_columns() + kPart / 2) / kPart);
+    return (rows + parts - 1) / parts;
   }
 };
 
-// Where the parts of the workspace are.
-struct Memory {
-  float *u, *v, *m, *lines;
+// The threads that find room in a workspace, which may have been made for fewer than there are now.
+inline int threads_in(Size size, Size shared, Size own) {
+  return (int)std::clamp<Size>((size - shared) / own, 1, omp_get_max_threads());
+}
 
-  Memory(const Problem& g, float* workspace)
-      : u(workspace), v(u + g.weights()), m(v + g.data()), lines(m + g.products()) {}
-  float* own(const Problem& g) const { return lines + omp_get_thread_num() * 2 * g.row_floats(); }
+// Transformed data of a block: v (36, channels/8, tiles, 8).
+struct Data {
+  Size rows, tiles, pitch;  // pitch: floats from point to point
+
+  Data(const Problem& g, Size bytes)
+      : rows(g.block(bytes)), tiles(rows * g.tile_columns()), pitch(tiles * g.channels() + kPad) {}
 };
 
-// w (k,c,3,3) to u (36, outputs/16, channels, 16). Turned: w is (c,k,3,3) and each window is turned by half a turn:
-// what backward-data wants.
-inline void weights(const Problem& g, const float* w, float* u, bool turned) {
-#pragma omp for collapse(2) schedule(static)
-  for (Size block = 0; block < g.outputs() / kWidth; block++) {
-    for (Size c = 0; c < g.channels(); c++) {
-      float values[9][kWidth] = {};
-      for (Size lane = 0; lane < kWidth; lane++) {
-        const Size k = block * kWidth + lane;
-        if (k >= g.k || c >= g.c) continue;
-        const float* window = w + (turned ? c * g.k + k : k * g.c + c) * 9;
-        for (int i = 0; i < 9; i++) values[i][lane] = window[turned ? 8 - i : i];
-      }
-      Vector from[9], half[18], whole[kPoints];
-      for (int i = 0; i < 9; i++) from[i] = load(values[i]);
-      for (int x = 0; x < 3; x++) transform_weights(from + x, 3, half + x, 3);
-      for (int y = 0; y < 6; y++) transform_weights(half + y * 3, 1, whole + y * 6, 1);
-      float* to = u + (block / 2 * g.channels() + c) * kPanel + block % 2 * kWidth;
-      for (Size e = 0; e < kPoints; e++) store(to + e * g.channels() * g.outputs(), whole[e]);
+// Rows of `channels` (at most 8) planes of x, from row `top`, to line (count, columns, 8): zeros outside.
+inline void gather(const float* x, Size h, Size w, Size channels, Size top, Size left, float* line, Size count,
+                   Size columns) {
+  left = std::min(left, columns);
+  const Size inside = std::min(w, columns - left);
+  for (Size i = 0; i < count; i++, line += columns * kWidth) {
+    if (channels <= 0 || top + i < 0 || top + i >= h) {
+      std::memset(line, 0, columns * kWidth * sizeof(float));
+      continue;
     }
+    std::memset(line, 0, left * kWidth * sizeof(float));
+    interleave(x + (top + i) * w, h * w, channels, line + left * kWidth, inside);
+    std::memset(line + (left + inside) * kWidth, 0, (columns - left - inside) * kWidth * sizeof(float));
   }
 }
 
-// The rows first .. last of tiles of x to v (36, tiles, channels).
-inline void data(const Problem& g, const float* x, Size first, Size last, const Memory& memory) {
-  const Size columns = 4 * g.tile_columns() + 2, plane = g.h * g.w, pitch = g.block_tiles() * g.channels();
+// The rows first .. last of tiles of x to v.
+inline void data(const Problem& g, const Data& d, const float* x, Size first, Size last, float* v, float* line) {
+  const Size columns = g.columns();
 #pragma omp for collapse(2) schedule(static)
   for (Size row = first; row < last; row++) {
     for (Size block = 0; block < g.channels() / kWidth; block++) {
       const Size image = row / g.tile_rows(), top = row % g.tile_rows() * 4 - g.pad_h;
-      const Size left = std::min(g.pad_w, columns), inside = std::min(g.w, columns - left);
-      const float* from = x + (image * g.c + block * kWidth) * plane;
-      float* line = memory.own(g);
-      for (Size i = 0; i < 6; i++) {
-        float* to = line + i * columns * kWidth;
-        if (top + i < 0 || top + i >= g.h) {
-          std::memset(to, 0, columns * kWidth * sizeof(float));
-          continue;
-        }
-        std::memset(to, 0, left * kWidth * sizeof(float));
-        interleave(from + (top + i) * g.w, plane, std::min(kWidth, g.c - block * kWidth), to + left * kWidth, inside);
-        std::memset(to + (left + inside) * kWidth, 0, (columns - left - inside) * kWidth * sizeof(float));
-      }
+      const float* from = x + (image * g.c + block * kWidth) * g.h * g.w;
+      gather(from, g.h, g.w, std::min(kWidth, g.c - block * kWidth), top, g.pad_w, line, 6, columns);
       for (Size j = 0; j < columns; j++) {
-        Vector d[6], t[6];
-        for (Size i = 0; i < 6; i++) d[i] = load(line + (i * columns + j) * kWidth);
-        transform_data(d, 1, t, 1);
+        Vector some[6], t[6];
+        for (Size i = 0; i < 6; i++) some[i] = load(line + (i * columns + j) * kWidth);
+        transform_data(some, 1, t, 1);
         for (Size i = 0; i < 6; i++) store(line + (i * columns + j) * kWidth, t[i]);
       }
-      for (Size tile = 0; tile < g.tile_columns(); tile++) {
-        float* to = memory.v + ((row - first) * g.tile_columns() + tile) * g.channels() + block * kWidth;
+      float* to = v + (block * d.tiles + (row - first) * g.tile_columns()) * kWidth;
+      for (Size tile = 0; tile < g.tile_columns(); tile++, to += kWidth) {
         for (Size i = 0; i < 6; i++) {
-          Vector d[6], t[6];
-          for (Size j = 0; j < 6; j++) d[j] = load(line + (i * columns + tile * 4 + j) * kWidth);
-          transform_data(d, 1, t, 1);
-          for (Size j = 0; j < 6; j++) store(to + (i * 6 + j) * pitch, t[j]);
+          Vector some[6], t[6];
+          for (Size j = 0; j < 6; j++) some[j] = load(line + (i * columns + tile * 4 + j) * kWidth);
+          transform_data(some, 1, t, 1);
+          for (Size j = 0; j < 6; j++) store(to + (i * 6 + j) * d.pitch, t[j]);
         }
       }
     }
   }
 }
 
-// m = v u for `tiles` tiles.
-inline void products(const Problem& g, Size tiles, const Memory& memory) {
-  const Size panels = g.outputs() / kPanel, c = g.channels();
-#pragma omp for collapse(2) schedule(static)
-  for (Size e = 0; e < kPoints; e++) {
-    for (Size panel = 0; panel < panels; panel++) {
-      const float* v = memory.v + e * g.block_tiles() * c;
-      const float* u = memory.u + (e * panels + panel) * c * kPanel;
-      float* m = memory.m + e * g.block_tiles() * g.outputs() + panel * kPanel;
-      for (Size depth = 0; depth < c; depth += kDepth) {
-        const Size some = std::min(kDepth, c - depth);
-        if (depth) multiply<true>(v + depth, c, 1, u + depth * kPanel, m, g.outputs(), tiles, some);
-        else multiply<false>(v, c, 1, u, m, g.outputs(), tiles, some);
+// Transformed weights of a panel and a chunk: u (36, 64, 16).
+constexpr Size kWeightPitch = kPanel * kChunk + kPad, kWeights = kPoints * kWeightPitch;
+
+// Of the windows of w that go from 64 channels from c on to 16 outputs from k on. w is (k,c,3,3); turned, it is (c,k,3,3)
+// and each window is turned by half a turn: what backward-data wants.
+inline void weights(const Problem& g, const float* w, bool turned, Size k, Size c, float* u) {
+  const Size output = 9 * (turned ? 1 : g.c), channel = 9 * (turned ? g.k : 1);  // floats from one to the next
+  for (Size i = 0; i < std::min(kChunk, g.channels() - c); i++) {
+    for (Size block = 0; block < kPanel / kWidth; block++) {  // inner: the two fill a line
+      const Size first = k + block * kWidth;
+      const Size lanes = c + i < g.c ? std::clamp<Size>(g.k - first, 0, kWidth) : 0;
+      const float* window = w + first * output + (c + i) * channel;
+      Vector from[9], half[18];
+      float last[kWidth] = {};
+      for (Size lane = 0; lane < kWidth; lane++) {
+        from[lane] = lane < lanes ? load(window + lane * output) : (Vector){};
+        if (lane < lanes) last[lane] = window[lane * output + 8];
+      }
+      transpose(from);
+      from[8] = load(last);
+      if (turned) std::reverse(from, from + 9);
+      for (int x = 0; x < 3; x++) transform_weights(from + x, 3, half + x, 3);
+      float* to = u + i * kPanel + block * kWidth;
+      for (int y = 0; y < 6; y++) {
+        Vector whole[6];
+        transform_weights(half + y * 3, 1, whole, 1);
+        for (int x = 0; x < 6; x++) store(to + (y * 6 + x) * kWeightPitch, whole[x]);
       }
     }
+  }
+}
+
+// to (ROWS, 16) = or += v times u for ROWS tiles. v: blocks of 8 channels, `step` floats from one to the next. The next
+// point's weights are fetched meanwhile: they may come from memory.
+template <int ROWS, bool ADD>
+INLINE void multiply_tiles(const float* v, Size step, const float* u, float* to, Size blocks) {
+  Vector low[ROWS], high[ROWS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++) {
+    low[i] = ADD ? load(to + i * kPanel) : (Vector){};
+    high[i] = ADD ? load(to + i * kPanel + kWidth) : (Vector){};
+  }
+  for (Size block = 0; block < blocks; block++, v += step, u += kWidth * kPanel) {
+#pragma GCC unroll 8
+    for (int lane = 0; lane < kWidth; lane++) {
+      const Vector u0 = load(u + lane * kPanel), u1 = load(u + lane * kPanel + kWidth);
+      __builtin_prefetch(u + lane * kPanel + kWeightPitch, 0, 2);
+#pragma GCC unroll 8
+      for (int i = 0; i < ROWS; i++) {
+        const Vector value = all(v[i * kWidth + lane]);
+        low[i] += value * u0;
+        high[i] += value * u1;
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++) {
+    store(to + i * kPanel, low[i]);
+    store(to + i * kPanel + kWidth, high[i]);
+  }
+}
+
+template <bool ADD>
+INLINE void multiply_part(const float* v, Size step, const float* u, float* to, Size tiles, Size blocks) {
+  Size i = 0;
+  for (; i + 6 <= tiles; i += 6) multiply_tiles<6, ADD>(v + i * kWidth, step, u, to + i * kPanel, blocks);
+  v += i * kWidth;
+  to += i * kPanel;
+  switch (tiles - i) {
+    case 5: return multiply_tiles<5, ADD>(v, step, u, to, blocks);
+    case 4: return multiply_tiles<4, ADD>(v, step, u, to, blocks);
+    case 3: return multiply_tiles<3, ADD>(v, step, u, to, blocks);
+    case 2: return multiply_tiles<2, ADD>(v, step, u, to, blocks);
+    case 1: return multiply_tiles<1, ADD>(v, step, u, to, blocks);
   }
 }
 
@@ -210,7 +254,7 @@ struct Target {
 };
 
 // The windows of one tile's 4 x 4 outputs of 8 channels: maxima to line (2, columns, 8), where they were to the codes.
-INLINE void pool_tile(const Problem& g, const Vector* out, Size image, Size top, Size tile, Size block, Size some,
+INLINE void pool_tile(const Problem& g, const Vector* out, Size image, Size top, Size tile, Size k, Size some,
                       Size columns, float* line, unsigned char* codes) {
   for (Size i = 0; i < 2; i++) {
     for (Size j = 0; j < 2; j++) {
@@ -220,149 +264,261 @@ INLINE void pool_tile(const Problem& g, const Vector* out, Size image, Size top,
       const Size row = top / 2 + i, column = tile * 2 + j;
       store(line + (i * columns + column) * kWidth, pool::largest(four, low, high));
       if (row >= g.p / 2 || column >= g.q / 2) continue;
-      unsigned char* to = codes + ((image * (g.p / 2) + row) * (g.q / 2) + column) * pool::code_bytes(g.k) + 2 * block;
+      unsigned char* to = codes + ((image * (g.p / 2) + row) * (g.q / 2) + column) * pool::code_bytes(g.k) + k / 4;
       pool::put_code(to, pool::code(low, high), some);
     }
   }
 }
 
-// m back to the rows first .. last of tiles of y, plus the bias.
-inline void back(const Problem& g, const Memory& memory, Size first, Size last, const float* bias,
-                 const Target& target) {
-  const Size columns = 4 * g.tile_columns(), pitch = g.block_tiles() * g.outputs();
-#pragma omp for collapse(2) schedule(static)
-  for (Size row = first; row < last; row++) {
-    for (Size block = 0; block < (g.k + kWidth - 1) / kWidth; block++) {
-      const Size image = row / g.tile_rows(), top = row % g.tile_rows() * 4;
-      const Size some = std::min(kWidth, g.k - block * kWidth);
-      const Vector b = bias ? load_some(bias + block * kWidth, some) : (Vector){};
-      float* line = memory.own(g);
-      for (Size tile = 0; tile < g.tile_columns(); tile++) {
-        const float* from = memory.m + ((row - first) * g.tile_columns() + tile) * g.outputs() + block * kWidth;
-        Vector half[24], out[16];
-        for (Size j = 0; j < 6; j++) {
-          Vector m[6];
-          for (Size i = 0; i < 6; i++) m[i] = load(from + (i * 6 + j) * pitch);
-          transform_back(m, 1, half + j, 6);
-        }
-        for (Size i = 0; i < 4; i++) transform_back(half + i * 6, 1, out + i * 4, 1);
-        for (Vector& value : out) {
-          value += b;
-          if (target.relu) value = value > 0.f ? value : target.slope * value;
-        }
-        if (target.codes) {
-          pool_tile(g, out, image, top, tile, block, some, columns, line, target.codes);
-          continue;
-        }
-        for (Size i = 0; i < 4; i++) {
-          for (Size j = 0; j < 4; j++) store(line + (i * columns + tile * 4 + j) * kWidth, out[i * 4 + j]);
-        }
-      }
-      const Size pooled = target.codes ? 2 : 1, height = g.p / pooled, width = g.q / pooled;
-      float* to = target.y + (image * g.k + block * kWidth) * height * width;
-      for (Size i = 0; i < 4 / pooled && top / pooled + i < height; i++) {
-        separate(line + i * columns * kWidth, to + (top / pooled + i) * width, height * width, some, width);
-      }
+// A row of tiles back: m (36, tiles, 16) to 8 outputs from k on, plus the bias.
+inline void back(const Problem& g, const float* m, Size pitch, Size row, Size k, const float* bias,
+                 const Target& target, float* line) {
+  const Size columns = 4 * g.tile_columns(), some = std::min(kWidth, g.k - k);
+  const Size image = row / g.tile_rows(), top = row % g.tile_rows() * 4;
+  const Vector b = bias ? load_some(bias + k, some) : (Vector){};
+  for (Size tile = 0; tile < g.tile_columns(); tile++, m += kPanel) {
+    Vector half[24], out[16];
+    for (Size j = 0; j < 6; j++) {
+      Vector from[6];
+      for (Size i = 0; i < 6; i++) from[i] = load(m + (i * 6 + j) * pitch);
+      transform_back(from, 1, half + j, 6);
+    }
+    for (Size i = 0; i < 4; i++) transform_back(half + i * 6, 1, out + i * 4, 1);
+    for (Vector& value : out) {
+      value += b;
+      if (target.relu) value = value > 0.f ? value : target.slope * value;
+    }
+    if (target.codes) {
+      pool_tile(g, out, image, top, tile, k, some, columns, line, target.codes);
+      continue;
+    }
+    for (Size i = 0; i < 4; i++) {
+      for (Size j = 0; j < 4; j++) store(line + (i * columns + tile * 4 + j) * kWidth, out[i * 4 + j]);
     }
   }
+  const Size pooled = target.codes ? 2 : 1, height = g.p / pooled, width = g.q / pooled;
+  float* to = target.y + (image * g.k + k) * height * width;
+  for (Size i = 0; i < 4 / pooled && top / pooled + i < height; i++) {
+    separate(line + i * columns * kWidth, to + (top / pooled + i) * width, height * width, some, width);
+  }
 }
+
+// How forward divides its workspace: v and, unless there is only one part, u (jobs, 36, 64, 16) for all; for each thread
+// m, some rows and, if there is only one part, a job's u.
+struct Forward {
+  Data d;
+  Size part, pitch, shared, lines, own;  // part: rows; pitch: floats of m from point to point
+  bool once;                             // one part: transformed weights are not needed twice
+
+  explicit Forward(const Problem& g)
+      : d(g, kBlockBytes),
+        part(g.part(d.rows)),
+        pitch(part * g.tile_columns() * kPanel + kPad),
+        lines(6 * g.columns() * kWidth),
+        once(part == g.rows()) {
+    shared = kPoints * d.pitch + (once ? 0 : g.panels() * g.chunks() * kWeights);
+    own = kPoints * pitch + lines + (once ? kWeights : 0);
+  }
+};
 
 // conv(x, w) + bias to the target. Turned: see weights().
 inline void forward(const Problem& g, const float* x, const float* w, const float* bias, const Target& target,
                     bool turned, float* workspace, Size size) {
-  const Memory memory(g, workspace);
-#pragma omp parallel num_threads(g.threads(size))
+  const Forward f(g);
+  const Size columns = g.tile_columns(), parts = (f.d.rows + f.part - 1) / f.part;
+#pragma omp parallel num_threads(threads_in(size, f.shared, f.own))
   {
-    weights(g, w, memory.u, turned);
-    for (Size first = 0; first < g.rows(); first += g.block()) {
-      const Size last = std::min(first + g.block(), g.rows());
-      data(g, x, first, last, memory);
-      products(g, (last - first) * g.tile_columns(), memory);
-      back(g, memory, first, last, bias, target);
+    float *v = workspace, *all_weights = v + kPoints * f.d.pitch;
+    float *m = workspace + f.shared + omp_get_thread_num() * f.own, *line = m + kPoints * f.pitch;
+    if (!f.once) {
+#pragma omp for collapse(2) schedule(static) nowait
+      for (Size panel = 0; panel < g.panels(); panel++) {
+        for (Size chunk = 0; chunk < g.chunks(); chunk++) {
+          float* u = all_weights + (panel * g.chunks() + chunk) * kWeights;
+          weights(g, w, turned, panel * kPanel, chunk * kChunk, u);
+        }
+      }
+    }
+    for (Size first = 0; first < g.rows(); first += f.d.rows) {
+      const Size last = std::min(first + f.d.rows, g.rows());
+      data(g, f.d, x, first, last, v, line);
+#pragma omp for collapse(2) schedule(dynamic)
+      for (Size panel = 0; panel < g.panels(); panel++) {
+        for (Size part = 0; part < parts; part++) {
+          const Size begin = part * f.part, rows = std::min(f.part, last - first - begin), k = panel * kPanel;
+          if (rows <= 0) continue;
+          for (Size chunk = 0; chunk < g.chunks(); chunk++) {
+            const Size c = chunk * kChunk, blocks = std::min(kChunk, g.channels() - c) / kWidth;
+            float* u = f.once ? line + f.lines : all_weights + (panel * g.chunks() + chunk) * kWeights;
+            if (f.once) weights(g, w, turned, k, c, u);
+            const float* from = v + c * f.d.tiles + begin * columns * kWidth;
+            for (Size e = 0; e < kPoints; e++, from += f.d.pitch) {
+              const float* some = u + e * kWeightPitch;
+              float* to = m + e * f.pitch;
+              if (c) multiply_part<true>(from, f.d.tiles * kWidth, some, to, rows * columns, blocks);
+              else multiply_part<false>(from, f.d.tiles * kWidth, some, to, rows * columns, blocks);
+            }
+          }
+          for (Size row = 0; row < rows; row++) {
+            for (Size block = 0; block < kPanel && k + block < g.k; block += kWidth) {
+              const float* from = m + row * columns * kPanel + block;
+              back(g, from, f.pitch, first + begin + row, k + block, bias, target, line);
+            }
+          }
+        }
+      }
     }
   }
 }
 
-// The rows first .. last of tiles of dy to m (36, outputs/16, tiles, 16).
-inline void diff(const Problem& g, const float* dy, Size first, Size last, const Memory& memory) {
-  const Size columns = 4 * g.tile_columns(), plane = g.p * g.q, tiles = g.block_tiles();
+// How the gradient of the weights divides its workspace: v, the transformed diff m (36, outputs/16, tiles, 16) and, where
+// there is more than one block, u (jobs, 36, 64, 16) for all; for each thread a job's u, where there is one, and rows.
+struct Backward {
+  Data d;
+  Size pitch, shared, lines, own;
+  bool once;  // one block: nothing is kept for the next
+
+  explicit Backward(const Problem& g)
+      : d(g, kBlockBytes * g.channels() / (g.channels() + g.outputs()) * 2),
+        pitch(d.tiles * g.outputs() + kPad),
+        lines(6 * g.columns() * kWidth),
+        once(d.rows == g.rows()) {
+    shared = kPoints * (d.pitch + pitch) + (once ? 0 : g.panels() * g.chunks() * kWeights);
+    own = 2 * lines + (once ? kWeights : 0);
+  }
+};
+
+// The rows first .. last of tiles of dy to m.
+inline void diff(const Problem& g, const Backward& f, const float* dy, Size first, Size last, float* m, float* raw) {
+  const Size columns = 4 * g.tile_columns();
+  float* line = raw + f.lines;
 #pragma omp for collapse(2) schedule(static)
   for (Size row = first; row < last; row++) {
     for (Size block = 0; block < g.outputs() / kWidth; block++) {
       const Size image = row / g.tile_rows(), top = row % g.tile_rows() * 4;
-      const Size some = std::max<Size>(0, std::min(kWidth, g.k - block * kWidth));
-      const float* from = dy + (image * g.k + block * kWidth) * plane;
-      float *raw = memory.own(g), *line = raw + g.row_floats();
-      for (Size i = 0; i < 4; i++) {
-        float* to = raw + i * columns * kWidth;
-        const Size inside = top + i < g.p && some ? g.q : 0;
-        if (inside) interleave(from + (top + i) * g.q, plane, some, to, inside);
-        std::memset(to + inside * kWidth, 0, (columns - inside) * kWidth * sizeof(float));
-      }
+      const float* from = dy + (image * g.k + block * kWidth) * g.p * g.q;
+      gather(from, g.p, g.q, std::min(kWidth, g.k - block * kWidth), top, 0, raw, 4, columns);
       for (Size j = 0; j < columns; j++) {
         Vector y[4], t[6];
         for (Size i = 0; i < 4; i++) y[i] = load(raw + (i * columns + j) * kWidth);
         transform_diff(y, 1, t, 1);
         for (Size i = 0; i < 6; i++) store(line + (i * columns + j) * kWidth, t[i]);
       }
-      for (Size tile = 0; tile < g.tile_columns(); tile++) {
-        const Size at = (row - first) * g.tile_columns() + tile;
-        float* to = memory.m + (block / 2 * tiles + at) * kPanel + block % 2 * kWidth;
+      float* to = m + (block / 2 * f.d.tiles + (row - first) * g.tile_columns()) * kPanel + block % 2 * kWidth;
+      for (Size tile = 0; tile < g.tile_columns(); tile++, to += kPanel) {
         for (Size i = 0; i < 6; i++) {
           Vector y[4], t[6];
           for (Size j = 0; j < 4; j++) y[j] = load(line + (i * columns + tile * 4 + j) * kWidth);
           transform_diff(y, 1, t, 1);
-          for (Size j = 0; j < 6; j++) store(to + (i * 6 + j) * tiles * g.outputs(), t[j]);
+          for (Size j = 0; j < 6; j++) store(to + (i * 6 + j) * f.pitch, t[j]);
         }
       }
     }
   }
 }
 
-// dw (k,c,3,3) += the gradient; u holds its transform (36, channels, outputs).
-inline void backward_weights(const Problem& g, const float* x, const float* dy, float* dw, float* workspace,
-                             Size size) {
-  const Memory memory(g, workspace);
-  const Size panels = g.outputs() / kPanel, c = g.channels(), most = g.block_tiles();
-#pragma omp parallel num_threads(g.threads(size))
-  {
-    for (Size first = 0; first < g.rows(); first += g.block()) {
-      const Size last = std::min(first + g.block(), g.rows()), tiles = (last - first) * g.tile_columns();
-      data(g, x, first, last, memory);
-      diff(g, dy, first, last, memory);
-#pragma omp for collapse(2) schedule(static)
-      for (Size e = 0; e < kPoints; e++) {
-        for (Size panel = 0; panel < panels; panel++) {
-          float* u = memory.u + e * c * g.outputs() + panel * kPanel;
-          for (Size depth = 0; depth < tiles; depth += kDepth) {
-            const float* v = memory.v + (e * most + depth) * c;
-            const float* m = memory.m + ((e * panels + panel) * most + depth) * kPanel;
-            const Size some = std::min(kDepth, tiles - depth);
-            if (first || depth) multiply<true>(v, 1, c, m, u, g.outputs(), c, some);
-            else multiply<false>(v, 1, c, m, u, g.outputs(), c, some);
-          }
-        }
+// to (ROWS, 16) = or += v^T m for the ROWS channels from lane START of a block of 8 on, which may reach into the next
+// block, `next` floats on.
+template <int START, int ROWS>
+INLINE void multiply_channels(const float* v, Size next, const float* m, float* to, Size tiles, bool add) {
+  Vector low[ROWS], high[ROWS];
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++) {
+    low[i] = add ? load(to + i * kPanel) : (Vector){};
+    high[i] = add ? load(to + i * kPanel + kWidth) : (Vector){};
+  }
+  const float* other = v + next;
+#pragma GCC unroll 2
+  for (Size tile = 0; tile < tiles; tile++, v += kWidth, other += kWidth, m += kPanel) {
+    const Vector m0 = load(m), m1 = load(m + kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) {
+      const Vector value = all(START + i < kWidth ? v[START + i] : other[START + i - kWidth]);
+      low[i] += value * m0;
+      high[i] += value * m1;
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < ROWS; i++) {
+    store(to + i * kPanel, low[i]);
+    store(to + i * kPanel + kWidth, high[i]);
+  }
+}
+
+// The same for `channels` channels, a multiple of 8, six at a time.
+inline void multiply_chunk(const float* v, Size next, const float* m, float* to, Size channels, Size tiles, bool add) {
+  for (Size c = 0; c < channels; c += 6, to += 6 * kPanel) {
+    const float* from = v + c / kWidth * next;
+    switch (c % kWidth) {
+      case 0: multiply_channels<0, 6>(from, next, m, to, tiles, add); break;
+      case 2: multiply_channels<2, 6>(from, next, m, to, tiles, add); break;
+      case 4:
+        if (c + 6 <= channels) multiply_channels<4, 6>(from, next, m, to, tiles, add);
+        else multiply_channels<4, 4>(from, next, m, to, tiles, add);
+        break;
+      case 6:
+        if (c + 6 <= channels) multiply_channels<6, 6>(from, next, m, to, tiles, add);
+        else multiply_channels<6, 2>(from, next, m, to, tiles, add);
+        break;
+    }
+  }
+}
+
+// dw (k,c,3,3) += a job's u transformed back.
+inline void gradient(const Problem& g, const float* u, Size k, Size c, float* dw) {
+  for (Size block = 0; block < kPanel && k + block < g.k; block += kWidth) {
+    const Size some = std::min(kWidth, g.k - k - block);
+    for (Size i = 0; i < kChunk && c + i < g.c; i++) {
+      Vector half[18], whole[9];
+      for (Size x = 0; x < 6; x++) {
+        Vector m[6];
+        for (Size y = 0; y < 6; y++) m[y] = load(u + (y * 6 + x) * kWeightPitch + i * kPanel + block);
+        transform_gradient(m, 1, half + x, 6);
+      }
+      for (Size y = 0; y < 3; y++) transform_gradient(half + y * 6, 1, whole + y * 3, 1);
+      transpose(whole);  // the first 8: a vector for each output
+      for (Size lane = 0; lane < some; lane++) {
+        float* to = dw + ((k + block + lane) * g.c + c + i) * 9;
+        store(to, load(to) + whole[lane]);
+        to[8] += whole[8][lane];
       }
     }
-#pragma omp for collapse(2) schedule(static)
-    for (Size block = 0; block < (g.k + kWidth - 1) / kWidth; block++) {
-      for (Size channel = 0; channel < g.c; channel++) {
-        Vector half[18], whole[9];
-        for (Size j = 0; j < 6; j++) {
-          Vector m[6];
-          for (Size i = 0; i < 6; i++) {
-            m[i] = load(memory.u + ((i * 6 + j) * c + channel) * g.outputs() + block * kWidth);
+  }
+}
+
+// dw (k,c,3,3) += the gradient.
+inline void backward_weights(const Problem& g, const float* x, const float* dy, float* dw, float* workspace,
+                             Size size) {
+  const Backward f(g);
+#pragma omp parallel num_threads(threads_in(size, f.shared, f.own))
+  {
+    float *v = workspace, *m = v + kPoints * f.d.pitch, *all_sums = m + kPoints * f.pitch;
+    float* line = workspace + f.shared + omp_get_thread_num() * f.own;
+    for (Size first = 0; first < g.rows(); first += f.d.rows) {
+      const Size last = std::min(first + f.d.rows, g.rows()), tiles = (last - first) * g.tile_columns();
+      data(g, f.d, x, first, last, v, line);
+      diff(g, f, dy, first, last, m, line);
+#pragma omp for collapse(2) schedule(dynamic)
+      for (Size panel = 0; panel < g.panels(); panel++) {
+        for (Size chunk = 0; chunk < g.chunks(); chunk++) {
+          const Size k = panel * kPanel, c = chunk * kChunk, channels = std::min(kChunk, g.channels() - c);
+          float* u = f.once ? line + 2 * f.lines : all_sums + (panel * g.chunks() + chunk) * kWeights;
+          for (Size e = 0; e < kPoints; e++) {
+            multiply_chunk(v + e * f.d.pitch + c * f.d.tiles, f.d.tiles * kWidth,
+                           m + e * f.pitch + panel * f.d.tiles * kPanel, u + e * kWeightPitch, channels, tiles, first > 0);
           }
-          transform_gradient(m, 1, half + j, 6);
-        }
-        for (Size i = 0; i < 3; i++) transform_gradient(half + i * 6, 1, whole + i * 3, 1);
-        for (Size lane = 0; lane < std::min(kWidth, g.k - block * kWidth); lane++) {
-          float* to = dw + ((block * kWidth + lane) * g.c + channel) * 9;
-          for (int i = 0; i < 9; i++) to[i] += whole[i][lane];
+          if (last == g.rows()) gradient(g, u, k, c, dw);
         }
       }
     }
   }
+}
+
+// Floats of workspace for so many threads.
+inline Size workspace(const Problem& g, Size threads) {
+  const Forward f(g);
+  const Backward b(g);
+  return std::max(f.shared + threads * f.own, b.shared + threads * b.own);
 }
 
 }  // namespace winograd

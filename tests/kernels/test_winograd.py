@@ -62,7 +62,8 @@ def computed(kernels: Any, x: Array, w: Array, dy: Array, pad: tuple[int, int]) 
 
 
 SHAPES = {
-    "two blocks of rows of tiles": ((5, 40, 30, 43), 52, (1, 1)),
+    "two blocks of rows of tiles": ((11, 72, 30, 43), 20, (1, 1)),
+    "parts of a block": ((5, 40, 30, 43), 52, (1, 1)),
     "a rest in every direction": ((2, 9, 5, 7), 17, (1, 1)),
     "no padding": ((2, 11, 6, 9), 8, (0, 0)),
     "all the padding there can be": ((1, 8, 3, 4), 19, (2, 2)),
@@ -83,7 +84,7 @@ def test_it_is_as_exact_as_said(x: tuple[int, ...], k: int, pad: tuple[int, int]
 
 
 def test_the_number_of_threads_changes_no_bit() -> None:
-    arrays = draw(5, 40, 30, 43), draw(52, 40, 3, 3), draw(5, 52, 30, 43)
+    arrays = draw(11, 72, 30, 43), draw(20, 72, 3, 3), draw(11, 20, 30, 43)
     bits = set()
     for threads in (1, 2, 3):
         kernels = open_engine("cpu", threads=threads).kernels
