@@ -117,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(solver: "Solver") -> None:
     """Which batch, cut how, and what memory it takes: known before anything runs."""
+    from cvgg.plan import mebibytes
+
     net, memory = solver.net, solver.net.memory
     passes = net.micro_batches
     if net.batch is not None:
@@ -130,11 +132,13 @@ def _describe(solver: "Solver") -> None:
             *(net.batch, how, solver.param.iter_size, net.batch * solver.param.iter_size),
         )
     log.info(
-        "Memory: %.0f MiB (params %.0f, gradients %.0f, history %.0f, blobs %.0f, other %.0f)",
+        "Memory: %s MiB of the %s that it may use (params %s, gradients %s, history %s, blobs %s, "
+        "other %s)",
         *(
-            amount / 2**20
+            mebibytes(amount)
             for amount in (
                 memory.total,
+                solver.limit,
                 memory.params,
                 memory.gradients,
                 memory.history,

@@ -16,6 +16,7 @@ from cvgg.plan.description import (
     Plan,
     Slot,
     Step,
+    mebibytes,
 )
 from cvgg.plan.fusion import Unit, fuse
 from cvgg.plan.gradients import Flow, gradient_flow, loss_weights
@@ -24,7 +25,7 @@ from cvgg.plan.lives import find_diffs, place
 from cvgg.plan.parameters import lay_out
 from cvgg.plan.wiring import Wiring, wire
 
-__all__ = ["BlobPlan", "Bucket", "Memory", "ParamPlan", "Plan", "Slot", "Step", "plan"]
+__all__ = ["BlobPlan", "Bucket", "Memory", "ParamPlan", "Plan", "Slot", "Step", "mebibytes", "plan"]
 
 FLOAT = 4  # bytes
 

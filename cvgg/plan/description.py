@@ -12,6 +12,12 @@ from cvgg.netdef.shapes import Shape, count
 ITEM_BYTES = {"float32": 4, "int32": 4, "int64": 8, "uint8": 1}
 
 
+def mebibytes(amount: int) -> str:
+    """Bytes as people read them, in MiB: 10,777, but 0.0312 too."""
+    value = amount / 2**20
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 @dataclass(frozen=True)
 class Slot:
     """Where an array lives: `offset` in bytes from the start of the arena; None: memory of its own,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cvgg.errors import UnavailableError
 from cvgg.layers.base import SourceLayer
-from cvgg.plan.description import Memory, Plan
+from cvgg.plan.description import Memory, Plan, mebibytes
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def cut(whole: Plan, make: Callable[[int], Plan], available: int | None) -> Cut:
     reason = obstacle(whole)
     if reason or batch is None:
         raise UnavailableError(
-            f"{whole.graph.name or 'the net'} needs {_mib(whole.memory.total)} and "
-            f"{_mib(available)} are there; its batch cannot be cut, since {reason}; use a smaller "
-            "batch_size"
+            f"{whole.graph.name or 'the net'} needs {mebibytes(whole.memory.total)} MiB and "
+            f"{mebibytes(available)} MiB are there; its batch cannot be cut, since {reason}; use a "
+            "smaller batch_size"
         )
     plans: dict[int, Plan] = {}
 
@@ -67,8 +67,8 @@ def cut(whole: Plan, make: Callable[[int], Plan], available: int | None) -> Cut:
 
     if not fits(1):
         raise UnavailableError(
-            f"{whole.graph.name or 'the net'} needs {_mib(plans[1].memory.total)} for a single "
-            f"image and {_mib(available)} are there"
+            f"{whole.graph.name or 'the net'} needs {mebibytes(plans[1].memory.total)} MiB for a "
+            f"single image and {mebibytes(available)} MiB are there"
         )
     low, high = 1, batch  # low fits, high does not
     while high - low > 1:
@@ -84,7 +84,3 @@ def cut(whole: Plan, make: Callable[[int], Plan], available: int | None) -> Cut:
 def offsets(images: Sequence[int]) -> tuple[int, ...]:
     """The first image of each pass."""
     return tuple(sum(images[:i]) for i in range(len(images)))
-
-
-def _mib(amount: int) -> str:
-    return f"{amount / 2**20:,.0f} MiB"

@@ -71,6 +71,7 @@ class Solver:
         drawn = self.param.random_seed < 0
         self.seed = secrets.randbits(63) if drawn else self.param.random_seed
         limit = int(SHARE_OF_FREE * self.engine.memory_free()) if memory is None else memory
+        self.limit = limit  # bytes it may use
         self.net = Net(
             nets.train.netdef,
             TRAIN,

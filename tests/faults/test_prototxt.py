@@ -84,7 +84,7 @@ def test_a_net_that_does_not_fit_in_memory_is_refused_before_it_is_made__rows_36
     place: Place,
 ) -> None:
     place.replace("net.prototxt", "num_output: 9", "num_output: 400000")
-    message = r"small needs [0-9,]+ MiB for a single image and 64 MiB are there"
+    message = r"small needs [0-9,.]+ MiB for a single image and 64 MiB are there"
     place.refuses(69, message, "--memory", "64M")
 
 
