@@ -10,6 +10,7 @@
 
 namespace fc {
 
+constexpr Size kDots = 512;                // columns of x and w at a time: pieces of 2 KiB
 constexpr Size kPanel = 16, kDepth = 256;  // a packed piece of the weights, 16 KiB, stays in L1
 constexpr Size kPacked = 32768;            // floats of the pieces that are packed side by side: half of L2
 constexpr Size kRows = 64;                 // rows of the other factor that are packed with them
@@ -19,25 +20,6 @@ constexpr Size kPitch = kDepth + kWidth;   // of those rows: no power of 2, so t
 struct Problem {
   Size n, c, k;
 };
-
-// `rows` rows of w from `row` on, `some` columns from `column` on: to (some, 16).
-INLINE void pack_turned(const float* w, Size pitch, Size rows, Size some, float* to) {
-  for (Size half = 0; half < kPanel; half += kWidth) {
-    const Size here = std::max<Size>(0, std::min(kWidth, rows - half));
-    Size j = 0;
-    if (here == kWidth) {
-      for (; j + kWidth <= some; j += kWidth) {
-        Vector r[8];
-        for (int i = 0; i < 8; i++) r[i] = load(w + (half + i) * pitch + j);
-        transpose(r);
-        for (int i = 0; i < 8; i++) store(to + (j + i) * kPanel + half, r[i]);
-      }
-    }
-    for (; j < some; j++) {
-      for (Size i = 0; i < kWidth; i++) to[j * kPanel + half + i] = i < here ? w[(half + i) * pitch + j] : 0.f;
-    }
-  }
-}
 
 // The range of panels that this thread has.
 INLINE void share(Size panels, Size& first, Size& last) {
@@ -83,26 +65,56 @@ INLINE void pack_panels(const float* from, Size pitch, Size some, Size column, S
   }
 }
 
+// to (X, W) = or += products of X rows of x and W rows of w over `depth` columns. The W rows behind are fetched
+// meanwhile: pieces of rows are too short for the processor to see where they go on.
+template <int X, int W>
+INLINE void dots(const float* x, const float* w, Size pitch, Size depth, float* to, Size to_pitch, bool add, bool fetch) {
+  Vector sums[X][W] = {};
+  Size j = 0;
+  for (; j + kWidth <= depth; j += kWidth) {
+    Vector some[X];
+    for (int i = 0; i < X; i++) some[i] = load(x + i * pitch + j);
+#pragma GCC unroll 4
+    for (int k = 0; k < W; k++) {
+      if (fetch) __builtin_prefetch(w + (W + k) * pitch + j, 0, 2);
+      const Vector value = load(w + k * pitch + j);
+#pragma GCC unroll 3
+      for (int i = 0; i < X; i++) sums[i][k] += value * some[i];
+    }
+  }
+  for (int i = 0; i < X; i++) {
+    float found[W];
+    for (int k = 0; k < W; k++) {
+      if (j < depth) sums[i][k] += load_some(x + i * pitch + j, depth - j) * load_some(w + k * pitch + j, depth - j);
+      if (W < 4) found[k] = sum_lanes(sums[i][k]);
+    }
+    if (W == 4) sum_lanes_of_four(sums[i], found);
+    for (int k = 0; k < W; k++) to[i * to_pitch + k] = add ? to[i * to_pitch + k] + found[k] : found[k];
+  }
+}
+
+// For any number of rows of x; one or two are slow, so the last ones are shared out.
+template <int W>
+INLINE void dots_of_all(const Problem& g, const float* x, const float* w, Size depth, float* y, bool add) {
+  Size i = 0;
+  for (; i + 3 <= g.n && g.n - i != 4; i += 3) dots<3, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
+  for (; i + 2 <= g.n; i += 2) dots<2, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
+  if (i < g.n) dots<1, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
+}
+
 // y = x w^T + b
 inline void forward(const Problem& g, const float* x, const float* w, const float* bias, float* y) {
 #pragma omp parallel
   {
-    alignas(32) float a[kRows * kPitch], b[kDepth * kPanel];
     Size first, last;
     share((g.k + kPanel - 1) / kPanel, first, last);
-    for (Size top = 0; top < g.n; top += kRows) {
-      const Size rows = std::min(kRows, g.n - top);
-      for (Size depth = 0; depth < g.c; depth += kDepth) {
-        const Size some = std::min(kDepth, g.c - depth);
-        pack_rows(x + top * g.c + depth, g.c, rows, some, a);
-        for (Size panel = first; panel < last; panel++) {
-          const Size k = panel * kPanel;
-          pack_turned(w + k * g.c + depth, g.c, g.k - k, some, b);
-          product(depth > 0, a, kPitch, 1, b, y + top * g.k + k, g.k, rows, some, g.k - k);
-        }
-      }
-    }
     const Size begin = first * kPanel, end = std::min(last * kPanel, g.k);
+    for (Size c = 0; c < g.c; c += kDots) {
+      const Size some = std::min(kDots, g.c - c);
+      Size k = begin;
+      for (; k + 4 <= end; k += 4) dots_of_all<4>(g, x + c, w + k * g.c + c, some, y + k, c > 0);
+      for (; k < end; k++) dots_of_all<1>(g, x + c, w + k * g.c + c, some, y + k, c > 0);
+    }
     for (Size i = 0; bias && i < g.n; i++) {
       for (Size k = begin; k < end; k++) y[i * g.k + k] += bias[k];
     }
@@ -127,7 +139,8 @@ inline void backward_data(const Problem& g, const float* w, const float* dy, flo
           pack_panels(w + depth * g.c, g.c, some, group * kPanel, g.c, panels, b);
           for (Size panel = 0; panel < panels; panel++) {
             const Size c = (group + panel) * kPanel;
-            const float* piece = b + panel * some * kPanel;
+            const float *piece = b + panel * some * kPanel, *next = w + (depth + some) * g.c + c;
+            for (Size i = 0; top == 0 && i < some; i++) __builtin_prefetch(next + i * g.c, 0, 2);
             product(depth > 0, a, kPitch, 1, piece, dx + top * g.c + c, g.c, rows, some, g.c - c);
           }
         }

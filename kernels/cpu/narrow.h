@@ -5,7 +5,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "pool.h"
 #include "vectors.h"
@@ -134,21 +133,18 @@ inline void pool_forward(const Problem& g, const float* x, const float* w, const
                       lines + i * kOutputs * pitch, pitch);
           }
           unsigned char* code = codes + (image * rows + row) * columns * pool::code_bytes(g.k) + k / kOutputs;
-          for (Size j = 0; j < columns; j++) code[j * pool::code_bytes(g.k)] = 0;
-          for (Size c = 0; c < some; c++) {
-            const float *upper = lines + c * pitch, *lower = upper + kOutputs * pitch;
-            float* to = y + ((image * g.k + k + c) * rows + row) * columns;
-            for (Size j = 0; j < columns; j++) {
-              const float four[4] = {upper[2 * j], upper[2 * j + 1], lower[2 * j], lower[2 * j + 1]};
-              float best = pool::kLowest;
-              unsigned place = 0;
-              for (unsigned i = 0; i < 4; i++) {
-                place = four[i] > best ? i : place;
-                best = four[i] > best ? four[i] : best;
-              }
-              to[j] = best;
-              code[j * pool::code_bytes(g.k)] |= (unsigned char)(place << 2 * c);
+          for (Size j = 0; j < columns; j += kWidth) {
+            const Size here = std::min(kWidth, columns - j);
+            Lanes places = {};
+            for (Size c = 0; c < some; c++) {
+              const float *upper = lines + c * pitch + 2 * j, *lower = upper + kOutputs * pitch;
+              const Vector line[4] = {load(upper), load(upper + kWidth), load(lower), load(lower + kWidth)};
+              Lanes low, high;
+              const Vector best = pool::largest_of_windows(line, low, high);
+              places |= ((low & 1) | (high & 2)) << (int)(2 * c);
+              store_some(y + ((image * g.k + k + c) * rows + row) * columns + j, best, here);
             }
+            for (Size i = 0; i < here; i++) code[(j + i) * pool::code_bytes(g.k)] = (unsigned char)places[i];
           }
         }
       }

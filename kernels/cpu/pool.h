@@ -29,6 +29,15 @@ INLINE Vector largest(const Vector* four, Lanes& low, Lanes& high) {
   return best;
 }
 
+// The same of 8 windows: line is two vectors of the upper row and two of the lower.
+INLINE Vector largest_of_windows(const Vector* line, Lanes& low, Lanes& high) {
+  const Lanes even = {0, 2, 4, 6, 8, 10, 12, 14}, odd = {1, 3, 5, 7, 9, 11, 13, 15};
+  const Vector four[4] = {
+      __builtin_shuffle(line[0], line[1], even), __builtin_shuffle(line[0], line[1], odd),
+      __builtin_shuffle(line[2], line[3], even), __builtin_shuffle(line[2], line[3], odd)};
+  return largest(four, low, high);
+}
+
 // 8 bits to every other of 16.
 INLINE unsigned spread(unsigned x) {
   x = (x | x << 4) & 0x0f0f;
@@ -69,12 +78,8 @@ inline void forward(const float* x, float* y, int32_t* argmax, Size planes, Size
           const Size here = std::max<Size>(0, std::min(kWidth, 2 * some - i % 2 * kWidth));
           line[i] = here == kWidth ? load(from + at) : load_some(from + (here ? at : 0), here);
         }
-        const Lanes even = {0, 2, 4, 6, 8, 10, 12, 14}, odd = {1, 3, 5, 7, 9, 11, 13, 15};
-        const Vector four[4] = {
-            __builtin_shuffle(line[0], line[1], even), __builtin_shuffle(line[0], line[1], odd),
-            __builtin_shuffle(line[2], line[3], even), __builtin_shuffle(line[2], line[3], odd)};
         Lanes low, high;
-        const Vector best = largest(four, low, high);
+        const Vector best = largest_of_windows(line, low, high);
         const Lanes column = 2 * (Lanes){0, 1, 2, 3, 4, 5, 6, 7} + (int)(2 * j) + first;
         const Lanes found = best > kLowest;
         const Lanes which = (column + (low & 1) + (high & (int)w)) | ~found;

@@ -21,18 +21,27 @@ INLINE Vector all(float v) { return (Vector){v, v, v, v, v, v, v, v}; }
 
 // The first `count` (0 to 8) floats, zeros behind them.
 INLINE Vector load_some(const float* from, Size count) {
+  if (count == kWidth) return load(from);
   float some[kWidth] = {};
   std::memcpy(some, from, count * sizeof(float));
   return load(some);
 }
 
 INLINE void store_some(float* to, Vector value, Size count) {
+  if (count == kWidth) return store(to, value);
   float some[kWidth];
   store(some, value);
   std::memcpy(to, some, count * sizeof(float));
 }
 
 INLINE float sum_lanes(Vector v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
+
+// The sums of the lanes of four vectors.
+INLINE void sum_lanes_of_four(const Vector* v, float* to) {
+  const Vector low = __builtin_ia32_haddps256(v[0], v[1]), high = __builtin_ia32_haddps256(v[2], v[3]);
+  const Vector both = __builtin_ia32_haddps256(low, high);
+  for (int i = 0; i < 4; i++) to[i] = both[i] + both[i + 4];
+}
 
 // An 8 x 8 transpose in registers.
 INLINE void transpose(Vector* r) {
@@ -110,16 +119,21 @@ INLINE void multiply_rows(const float* a, Size row, Size step, const float* b, f
   }
 }
 
-// The same for any number of rows, six at a time: 12 sums, 2 factors and 1 number fill the 16 registers.
+// The same for any number of rows, six at a time: 12 sums, 2 factors and 1 number fill the 16 registers. Fewer than 4 rows
+// are slow, so the last ones are shared out.
 template <bool ADD>
 INLINE void multiply(const float* a, Size row, Size step, const float* b, float* to, Size pitch, Size rows, Size depth) {
   Size i = 0;
-  for (; i + 6 <= rows; i += 6) multiply_rows<6, ADD>(a + i * row, row, step, b, to + i * pitch, pitch, depth);
+  for (; i + 6 <= rows && rows - i != 8 && rows - i != 7; i += 6) {
+    multiply_rows<6, ADD>(a + i * row, row, step, b, to + i * pitch, pitch, depth);
+  }
+  for (; i + 4 <= rows && rows - i != 5; i += 4) {
+    multiply_rows<4, ADD>(a + i * row, row, step, b, to + i * pitch, pitch, depth);
+  }
   a += i * row;
   to += i * pitch;
   switch (rows - i) {
     case 5: return multiply_rows<5, ADD>(a, row, step, b, to, pitch, depth);
-    case 4: return multiply_rows<4, ADD>(a, row, step, b, to, pitch, depth);
     case 3: return multiply_rows<3, ADD>(a, row, step, b, to, pitch, depth);
     case 2: return multiply_rows<2, ADD>(a, row, step, b, to, pitch, depth);
     case 1: return multiply_rows<1, ADD>(a, row, step, b, to, pitch, depth);
