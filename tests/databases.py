@@ -1,5 +1,6 @@
 """Small LMDBs of Datum for tests."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def write_lmdb(path: Path, records: Mapping[bytes, bytes]) -> str:
             transaction.put(key, value)
     environment.close()
     return str(path)
+
+
+def write_checksums(path: str) -> None:
+    """Puts the file of checksums beside the records that are there now."""
+    environment = lmdb.open(path, readonly=True, lock=False)
+    with environment.begin() as transaction:
+        values = [zlib.crc32(value) for _, value in transaction.cursor()]
+    environment.close()
+    (Path(path) / "crc32").write_bytes(np.array(values, "<u4").tobytes())
 
 
 def write_images(path: Path, images: Iterable[NDArray[np.uint8]], *, label: int = 0) -> str:

@@ -15,6 +15,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench import loader
+
 HERE = Path(__file__).resolve().parent
 # PyTorch gives large blocks back to the system after each use unless malloc is told otherwise.
 LARGE_MALLOC = {
@@ -37,6 +39,7 @@ class Runner:
     process: "subprocess.Popen[str]"
     seconds: list[float] = field(default_factory=list)
     peak_mib: float = 0.0
+    cpu_seconds: float = 0.0  # of the last turn, all threads
 
     def turn(self) -> float:
         """Seconds of one pass. Raises RuntimeError if the process has gone."""
@@ -48,7 +51,7 @@ class Runner:
         if not line:
             raise RuntimeError(f"{self.name} ended with {self.process.wait()}")
         said = json.loads(line)
-        self.peak_mib = said["peak_mib"]
+        self.peak_mib, self.cpu_seconds = said["peak_mib"], said["cpu_seconds"]
         return float(said["seconds"])
 
     def close(self) -> None:
@@ -65,7 +68,16 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--torch", help="a Python that has torch")
     parser.add_argument("--json", type=Path, help="where all seconds go")
+    parser.add_argument("--loader", action="store_true", help="time bench/loader.py's ways instead")
+    parser.add_argument("--photos", type=Path, help="of the loader: a folder of .jpg")
+    parser.add_argument("--images", type=int, default=128, help="of the loader (default: 128)")
     said = parser.parse_args()
+    if said.loader:
+        result = loader.measure(said, start)
+        loader.show(result)
+        if said.json:
+            said.json.write_text(json.dumps(result, indent=1))
+        return 0
     results = []
     for batch in map(int, said.batches.split(",")):
         for work in ("forward", "forward+backward"):

@@ -20,7 +20,8 @@ Makes an LMDB database, as data layers read it, from
   ILSVRC2012_img_val.tar or its folder, and --labels with ILSVRC2012_devkit_t12.tar.gz,
   LOC_val_solution.csv or Caffe's val.txt.
 
-A file's own bytes are stored when nothing changes them. The database appears when it is whole.
+A file's own bytes are stored when nothing changes them. The database appears when it is whole;
+until then it is DATABASE.partial, from which --resume goes on.
 """
 
 
@@ -70,6 +71,11 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         action="store_true",
         help="leave out images that cannot be read, and list them; otherwise they are an error",
     )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on where a conversion with the same source and options was stopped",
+    )
     add("--threads", type=positive, metavar="N", help=THREADS_HELP)
     add("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -85,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     log = logs.start(quiet=False)
     form = _form(args)
-    check_target(Path(args.database))
+    check_target(Path(args.database), resume=args.resume)
     if args.root and args.labels:
         raise UsageError("--root says that SOURCE is a list; --labels would be a second one")
     place, labels = (args.root, args.source) if args.root else (args.source, args.labels)
@@ -108,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
             threads=thread_count(args.threads),
             shuffle=args.seed if args.shuffle else None,
             skip_damaged=args.skip_damaged,
+            resume=args.resume,
+            taken_over=progress.begin,
             progress=progress,
         )
     if args.json:

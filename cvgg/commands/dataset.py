@@ -28,7 +28,7 @@ def register(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
     parts = parser.add_subparsers(metavar="info|check|show", required=True)
     info = _part(parts, "info", "records, labels, size", run_info)
-    check = _part(parts, "check", "decode every record; exit 65 if one is damaged", run_check)
+    check = _part(parts, "check", "verify every record; exit 65 if one is damaged", run_check)
     show = _part(parts, "show", "write a contact sheet (PNG)", run_show)
     for part in (info, check):
         part.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -95,7 +95,7 @@ def run_info(args: argparse.Namespace) -> int:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    """Decodes every record and prints the damaged ones."""
+    """Holds every record against its checksum, decodes it and prints the damaged ones."""
     from cvgg.commands.progress import Progress
     from cvgg.data.convert import in_order
     from cvgg.data.database import open_database
@@ -140,7 +140,7 @@ def run_show(args: argparse.Namespace) -> int:
     from cvgg.data.database import open_database
     from cvgg.data.files import write_whole
     from cvgg.data.images import Colour
-    from cvgg.data.records import DatumRecords
+    from cvgg.data.records import DatumRecords, read
     from cvgg.data.sheet import contact_sheet
 
     logs.start(quiet=False)
@@ -159,7 +159,7 @@ def run_show(args: argparse.Namespace) -> int:
     records = DatumRecords(database, Colour.AS_STORED)
     tiles = []
     for number in numbers:
-        image, label = records.read(number)
+        image, label = read(records, number)
         if image.dtype != np.uint8 or image.shape[0] not in (1, 3):
             shape = "x".join(map(str, image.shape))
             raise DataError(f"{database.where(number)}: {shape} {image.dtype} is no picture")
@@ -172,11 +172,13 @@ def run_show(args: argparse.Namespace) -> int:
 
 def _look(records: "DatumRecords", number: int) -> "tuple[tuple[int, ...], int] | DataError":
     """Shape and label of a record, or what is wrong with it."""
+    from cvgg.data.images import Scratch
+
     try:
-        image, label = records.read(number)
+        with records.lend(number, Scratch(0)) as (image, label):
+            return image.shape, label
     except DataError as fault:
         return fault
-    return image.shape, label
 
 
 def _facts(database: "Database") -> dict[str, Any]:

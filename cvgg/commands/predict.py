@@ -161,12 +161,16 @@ def _classify(
     cannot be read are logged and left out."""
     import numpy as np
 
+    from cvgg.data.files import read_regular
+    from cvgg.data.images import Scratch
+
     (name,) = net.inputs
     batch = np.zeros(_input_shape(net), np.float32)
+    scratch = Scratch()
     ready: list[str] = []
     for number, file in enumerate(files):
         try:
-            batch[len(ready)] = preparation(file)
+            preparation.fill(batch[len(ready)], read_regular(file), file, scratch)
             ready.append(file)
         except (DataError, MissingInputError) as fault:
             log.error("%s", fault)

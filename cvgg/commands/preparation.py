@@ -6,14 +6,13 @@ The order is Caffe's: (pixels - mean) * scale, channels B G R. Source: data_tran
 import argparse
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvgg.data.convert import short_side
-from cvgg.data.files import read_regular
-from cvgg.data.images import Colour, decode, resize
+from cvgg.data.images import Colour, Scratch, decode_part
 from cvgg.data.transform import read_mean
 from cvgg.errors import DataError, LayerError, MissingInputError, UsageError
 from cvgg.netdef.caffe_pb2 import TransformationParameter
@@ -34,16 +33,22 @@ class Preparation:
     mean: NDArray[np.float32] | None
     scale: float
 
-    def __call__(self, file: str) -> NDArray[np.float32]:
-        """The input (c,h,w). Raises DataError that names the file."""
+    def fill(
+        self, out: NDArray[np.float32], data: bytes | memoryview, source: str, scratch: Scratch
+    ) -> None:
+        """Makes `out`, the input (c,h,w), from an image file's content. Raises DataError that
+        starts with `source`."""
         c, h, w = self.shape
-        pixels = decode(read_regular(file), file, Colour.GREY if c == 1 else Colour.COLOUR)
-        pixels = resize(pixels, *self.size(*pixels.shape[1:]))
-        values: NDArray[np.float32] = centre(pixels, h, w).astype(np.float32)
-        if self.mean is not None:
-            values -= self.mean
-        values *= np.float32(self.scale)
-        return values
+        colour = Colour.GREY if c == 1 else Colour.COLOUR
+
+        def where(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+            size = self.size(height, width)
+            return size, _middle(size, (h, w))
+
+        pixels = decode_part(data, source, colour, where=where, part=(h, w), scratch=scratch)
+        np.subtract(pixels, 0.0 if self.mean is None else self.mean, out=out)
+        if self.scale != 1.0:
+            out *= np.float32(self.scale)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width before the cut, for an image of this height and width."""
@@ -55,10 +60,9 @@ class Preparation:
         return max(h, height * w // width), w
 
 
-def centre(image: NDArray[Any], h: int, w: int) -> NDArray[Any]:
-    """The middle h x w pixels of an image (c,H,W), as Caffe's TEST phase cuts."""
-    row, column = (image.shape[1] - h) // 2, (image.shape[2] - w) // 2
-    return image[:, row : row + h, column : column + w]
+def _middle(whole: tuple[int, int], part: tuple[int, int]) -> tuple[int, int]:
+    """Row and column where the middle `part` of `whole` begins, as Caffe's TEST phase cuts."""
+    return (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
 
 
 def prepare_for(net: "Net", args: argparse.Namespace) -> Preparation:
@@ -106,4 +110,5 @@ def _mean(args: argparse.Namespace, shape: tuple[int, int, int]) -> NDArray[np.f
             f"{args.mean_file}: a mean image of {mean.shape[1]} x {mean.shape[2]} pixels is "
             f"smaller than the net's input, {h} x {w}"
         )
-    return centre(mean, h, w)
+    row, column = _middle((mean.shape[1], mean.shape[2]), (h, w))
+    return mean[:, row : row + h, column : column + w]

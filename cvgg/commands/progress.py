@@ -34,13 +34,18 @@ class Progress:
         self._live = self._stream.isatty()
         self._start = self._shown = clock()
         self._width = 0
+        self._first = 0
+
+    def begin(self, done: int) -> None:
+        """So many were done before: they count, but not for the rate."""
+        self._first = done
 
     def __call__(self, done: int, total: int = 0) -> None:
         now = self._clock()
         if now - self._shown < (_TERMINAL_S if self._live else _LOG_S) and done != total:
             return
         self._shown = now
-        text = describe(self._what, done, total, now - self._start)
+        text = describe(self._what, done, total, now - self._start, first=self._first)
         if not self._live:
             _log.info("%s", text)
             return
@@ -64,9 +69,9 @@ class Progress:
             self._width = 0
 
 
-def describe(what: str, done: int, total: int, seconds: float) -> str:
-    """ "250 of 1000 images, 125/s, 0:06 left" after so many seconds."""
-    rate = done / seconds if seconds > 0 else 0.0
+def describe(what: str, done: int, total: int, seconds: float, *, first: int = 0) -> str:
+    """ "250 of 1000 images, 125/s, 0:06 left" after so many seconds, begun at `first`."""
+    rate = (done - first) / seconds if seconds > 0 else 0.0
     text = f"{done} of {total} {what}" if total else f"{done} {what}"
     if rate:
         text += f", {rate:.{0 if rate >= 10 else 1}f}/s"

@@ -1,8 +1,15 @@
-"""A database of records: an LMDB folder, read only, shared by all who read it in this process."""
+"""A database of records: an LMDB folder, read only, shared by all who read it in this process.
+
+A database that cvgg wrote has a file `crc32` beside it: the CRC-32 of each record in the order of
+the keys, uint32 little-endian. Each record that is read is held against it.
+"""
 
 import itertools
 import os
 import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 from weakref import WeakValueDictionary
 
@@ -10,7 +17,10 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from cvgg.data.files import read_regular
 from cvgg.errors import DataError, MissingInputError
+
+CHECKSUMS = "crc32"  # the file's name in the folder
 
 _LOOK_S = 1.0  # between two looks whether the file has changed
 _READERS = 64  # read transactions kept for reuse: about one a thread
@@ -33,7 +43,8 @@ class Database:
         self._stamp, self._looked = _stamp(self._file), time.monotonic()
         try:
             self._count = self._check_whole()
-        except DataError:
+            self._checksums = _read_checksums(path, self._count)
+        except BaseException:
             self._environment.close()
             raise
 
@@ -45,18 +56,32 @@ class Database:
         ends = self._index()
         return self._keys[ends[i] : ends[i + 1]]
 
-    def get(self, i: int) -> bytes:
-        """Record number i. Raises DataError if the database is damaged there."""
+    @contextmanager
+    def record(self, i: int) -> Iterator[memoryview]:
+        """Record number i where it lies in the file; nothing may look at it after the `with` block.
+
+        Raises DataError if the database is damaged there, or the record is not what was written.
+        """
         key = self.key(i)
         self._look()
         try:
-            with self._environment.begin() as transaction:
-                record: bytes | None = transaction.get(key)
+            transaction = self._environment.begin(buffers=True)
         except lmdb.Error as fault:
-            raise DataError(f"{self.where(i)}: the database is damaged: {fault}") from fault
-        if record is None:
-            raise DataError(f"{self.where(i)}: gone; something writes to the database")
-        return record
+            raise self._damaged(_where(self.path, key), fault) from fault
+        with transaction:
+            try:
+                view: memoryview | None = transaction.get(key)
+            except lmdb.Error as fault:
+                raise self._damaged(_where(self.path, key), fault) from fault
+            if view is None:
+                raise DataError(f"{self.where(i)}: gone; something writes to the database")
+            self._check_unchanged(i, key, view)
+            yield view
+
+    def get(self, i: int) -> bytes:
+        """A copy of record number i. Raises DataError as `record` does."""
+        with self.record(i) as view:
+            return bytes(view)
 
     def first(self) -> tuple[str, bytes]:
         """Where the first record is, and the record; does not read all keys as `get` does."""
@@ -65,12 +90,24 @@ class Database:
                 cursor.first()
                 key, record = cursor.item()
         except lmdb.Error as fault:
-            raise DataError(f"{self.path}: the database is damaged: {fault}") from fault
+            raise self._damaged(self.path, fault) from fault
+        self._check_unchanged(0, key, record)
         return _where(self.path, key), record
 
     def where(self, i: int) -> str:
         """What stands in front of a message about record number i: "train_lmdb[00000007_a.jpg]"."""
         return _where(self.path, self.key(i))
+
+    def _damaged(self, where: str, fault: lmdb.Error) -> DataError:
+        return DataError(f"{where}: the database is damaged: {fault}")
+
+    def _check_unchanged(self, i: int, key: bytes, record: bytes | memoryview) -> None:
+        """Raises DataError if record i has not the checksum that was written with it."""
+        if self._checksums is not None and zlib.crc32(record) != self._checksums[i]:
+            raise DataError(
+                f"{_where(self.path, key)}: the record has changed since it was written "
+                f"(checksum); make the database anew"
+            )
 
     def _look(self) -> None:
         """Raises DataError if the file is not the one that was opened: its pages would be read
@@ -173,6 +210,20 @@ def _open_environment(path: str) -> lmdb.Environment:
         if "already open" in str(fault):
             raise DataError(f"{path}: this process has it open for writing") from fault
         raise DataError(f"{path}: not an LMDB database, or damaged: {fault}") from fault
+
+
+def _read_checksums(path: str, count: int) -> NDArray[np.uint32] | None:
+    """The CRC-32 of each of `count` records; None if the database came without them."""
+    file = os.path.join(path, CHECKSUMS)
+    if not os.path.lexists(file):
+        return None
+    content = read_regular(file)
+    if len(content) != 4 * count:
+        raise DataError(
+            f"{file}: {len(content)} bytes do not belong to the {count} records of data.mdb "
+            f"(4 bytes each); make the database anew"
+        )
+    return np.frombuffer(content, "<u4")
 
 
 def _stamp(file: str) -> tuple[int, int, int, int]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvgg.data.images import Scratch
 from cvgg.data.order import Order
 from cvgg.data.records import Image, Records
 from cvgg.data.transform import Cropper, draw
@@ -70,6 +71,7 @@ class Feed:
         self._records, self._order, self._form = records, order, form
         self._batch_size, self._layer, self._seed = batch_size, layer, seed
         self._parts, self._prefetch = _PARTS * threads, prefetch
+        self._scratch = [Scratch() for _ in range(threads)]  # for whichever threads work
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"feed of {layer}")
         if len(records) < batch_size:
             log.info(
@@ -108,6 +110,9 @@ class Feed:
 
     def labels(self, batch: int) -> NDArray[np.float32]:
         """The labels (B,) of batch number `batch`; no image is decoded."""
+        job = self._jobs.get(batch)
+        if job is not None and job.ready:
+            return job.batch.labels.copy()
         records = self._order.records(self._positions(batch))
         return np.array([self._records.label(int(i)) for i in records], np.float32)
 
@@ -153,19 +158,26 @@ class Feed:
 
     def _fill(self, job: "_Job", rows: NDArray[np.intp]) -> None:
         """Reads, decodes and cuts images; runs in a thread."""
+        scratch = self._scratch.pop()
+        try:
+            self._fill_with(scratch, job, rows)
+        finally:
+            self._scratch.append(scratch)
+
+    def _fill_with(self, scratch: Scratch, job: "_Job", rows: NDArray[np.intp]) -> None:
         positions = job.positions[rows]
         words: Sequence[Any] = [None] * len(rows)
         if self._form.cropper.draws:
             words = list(draw(positions, layer=self._layer, seed=self._seed))
         for row, i, word in zip(rows, self._order.records(positions).tolist(), words, strict=True):
-            image, label = self._records.read(i)
-            self._check(image, i)
-            _, height, width = self._form.image
-            place = self._form.cropper.place(image.shape[1], image.shape[2], word)
-            top, left, _ = place
-            job.batch.images[row] = image[:, top : top + height, left : left + width]
-            job.batch.place[row] = place
-            job.batch.labels[row] = label
+            with self._records.lend(i, scratch) as (image, label):
+                self._check(image, i)
+                _, height, width = self._form.image
+                place = self._form.cropper.place(image.shape[1], image.shape[2], word)
+                top, left, _ = place
+                job.batch.images[row] = image[:, top : top + height, left : left + width]
+                job.batch.place[row] = place
+                job.batch.labels[row] = label
 
     def _check(self, image: Image, i: int) -> None:
         """Raises DataError if record i does not fit the batch."""
@@ -199,6 +211,12 @@ class _Job:
     parts: list[tuple[NDArray[np.intp], Future[None]]] = field(default_factory=list)
     asked: tuple[int, int] = (2**31, 0)  # rows that take() was asked for
     started: NDArray[np.bool_] = field(init=False)
+
+    @property
+    def ready(self) -> bool:
+        """Are all rows there?"""
+        done = (future.done() and not future.exception() for _, future in self.parts)
+        return bool(self.started.all()) and all(done)
 
     def __post_init__(self) -> None:
         self.started = np.zeros(len(self.positions), np.bool_)

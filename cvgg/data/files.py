@@ -46,7 +46,7 @@ def write_whole(path: str | os.PathLike[str], parts: Iterable[Part]) -> None:
             file.flush()
             os.fsync(descriptor)
         os.replace(temporary, target)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as fault:
         kind = CannotCreateError if fault.errno in _NO_ROOM else InputOutputError
         raise kind(f"{shown}: writing failed: {fault.strerror}") from fault
@@ -96,7 +96,7 @@ def checksum(path: str | os.PathLike[str], size: int | None = None) -> tuple[int
     return done, total
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Makes the new name last: without it a power cut may bring the old file back."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

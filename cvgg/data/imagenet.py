@@ -53,6 +53,15 @@ class Item:
     def __str__(self) -> str:
         return self.file if self.size < 0 else f"{self.file}: {self.name}"
 
+    def stored(self) -> int:
+        """Bytes of the image as it is stored; 0 if it is not there."""
+        if self.size >= 0:
+            return self.size
+        try:
+            return os.stat(self.file).st_size
+        except OSError:
+            return 0
+
     def read(self) -> bytes:
         """The image as it is stored, still encoded."""
         if self.size < 0:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cvgg.data.convert import in_order
 from cvgg.data.files import write_whole
-from cvgg.data.records import Image, Records
+from cvgg.data.records import Image, Records, read
 from cvgg.errors import DataError
 from cvgg.netdef.caffemodel import ModelBlob, blob_bytes
 
@@ -23,7 +23,7 @@ def mean_image(
     records: Records, *, threads: int = 1, progress: Progress = lambda done, total: None
 ) -> NDArray[np.float64]:
     """The mean of all images, (c,h,w). DataError names the first one that has another size."""
-    total = np.zeros(records.read(0)[0].shape)
+    total = np.zeros(read(records, 0)[0].shape)
     with closing(_images(records, threads)) as images:
         for number, image in enumerate(images):
             if image.shape != total.shape:
@@ -40,7 +40,7 @@ def mean_values(
     records: Records, *, threads: int = 1, progress: Progress = lambda done, total: None
 ) -> NDArray[np.float64]:
     """The mean of each channel (c,) over all pixels of all images, of whatever size."""
-    total = np.zeros(records.read(0)[0].shape[0])
+    total = np.zeros(read(records, 0)[0].shape[0])
     pixels = 0
     with closing(_images(records, threads)) as images:
         for number, image in enumerate(images):
@@ -62,7 +62,7 @@ def write_mean(path: Path, mean: NDArray[np.float64]) -> None:
 
 
 def _images(records: Records, threads: int) -> Generator[Image, None, None]:
-    return in_order(lambda number: records.read(number)[0], range(len(records)), threads)
+    return in_order(lambda number: read(records, number)[0], range(len(records)), threads)
 
 
 def _times(shape: tuple[int, ...]) -> str:

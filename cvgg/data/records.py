@@ -1,6 +1,7 @@
 """What a feed reads from: labelled images by number, of a database or of a list of files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from cvgg.data.database import Database
 from cvgg.data.datum import Datum, read_datum
 from cvgg.data.files import read_regular
-from cvgg.data.images import Colour, decode, resize
+from cvgg.data.images import Colour, Scratch, decode, resize
 from cvgg.data.lists import Entry
 
 Image: TypeAlias = NDArray[Any]  # (c,h,w), uint8 or float32
@@ -19,8 +20,10 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, i: int) -> tuple[Image, int]:
-        """Image and label of record i. Raises a DataError that starts with where(i)."""
+    def lend(self, i: int, scratch: Scratch) -> AbstractContextManager[tuple[Image, int]]:
+        """Image and label of record i, for a `with` block: the image lies in the database or in
+        `scratch`, and is not there any more afterwards. Raises a DataError that starts with
+        where(i)."""
         ...
 
     def label(self, i: int) -> int:
@@ -32,10 +35,17 @@ class Records(Protocol):
         ...
 
 
-def datum_image(datum: Datum, where: str, colour: Colour) -> Image:
-    """The image of a Datum, decoded if need be. `colour` counts for encoded ones only."""
+def read(records: Records, i: int) -> tuple[Image, int]:
+    """Image, in memory of its own, and label of record i. Raises as `lend` does."""
+    with records.lend(i, Scratch(0)) as (image, label):
+        return image.copy(), label
+
+
+def datum_image(datum: Datum, where: str, colour: Colour, scratch: Scratch | None = None) -> Image:
+    """The image of a Datum, decoded if need be, into `scratch` if there is one. `colour` counts for
+    encoded ones only."""
     if datum.encoded:
-        return decode(datum.data, where, colour)
+        return decode(datum.data, where, colour, scratch=scratch)
     return datum.array(where)
 
 
@@ -48,13 +58,16 @@ class DatumRecords:
     def __len__(self) -> int:
         return len(self._database)
 
-    def read(self, i: int) -> tuple[Image, int]:
+    @contextmanager
+    def lend(self, i: int, scratch: Scratch) -> Iterator[tuple[Image, int]]:
         where = self.where(i)
-        datum = read_datum(self._database.get(i), where)
-        return datum_image(datum, where, self._colour), datum.label
+        with self._database.record(i) as record:
+            datum = read_datum(record, where)
+            yield datum_image(datum, where, self._colour, scratch), datum.label
 
     def label(self, i: int) -> int:
-        return read_datum(self._database.get(i), self.where(i)).label
+        with self._database.record(i) as record:
+            return read_datum(record, self.where(i)).label
 
     def where(self, i: int) -> str:
         return self._database.where(i)
@@ -81,11 +94,12 @@ class ListedImages:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def read(self, i: int) -> tuple[Image, int]:
+    @contextmanager
+    def lend(self, i: int, scratch: Scratch) -> Iterator[tuple[Image, int]]:
         entry = self._entries[i]
         data = read_regular(self._root + entry.path, where=f"{self._source}:{entry.line}")
-        image = decode(data, self.where(i), self._colour)
-        return resize(image, *self._size) if self._size else image, entry.label
+        image = decode(data, self.where(i), self._colour, scratch=scratch)
+        yield resize(image, *self._size) if self._size else image, entry.label
 
     def label(self, i: int) -> int:
         return self._entries[i].label

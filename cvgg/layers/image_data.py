@@ -6,7 +6,7 @@ from typing import ClassVar
 from cvgg.data.feed import Feed
 from cvgg.data.images import Colour
 from cvgg.data.lists import read_list
-from cvgg.data.records import ListedImages
+from cvgg.data.records import ListedImages, read
 from cvgg.data.transform import FIELDS, check, colour_of
 from cvgg.errors import LayerError
 from cvgg.kernels.interface import Kernels
@@ -57,7 +57,7 @@ class ImageData(SourceLayer):
         channels = 1 if self._colour is Colour.GREY else 3
         if param.new_height or crop:
             return channels, param.new_height, param.new_width
-        image, _ = self._records().read(0)
+        image, _ = read(self._records(), 0)
         return image.shape
 
     def _records(self) -> ListedImages:

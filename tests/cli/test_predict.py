@@ -13,6 +13,7 @@ from shell import Shell
 
 from cvgg import Net
 from cvgg.commands.preparation import Preparation
+from cvgg.data.images import Scratch
 from cvgg.data.mean import write_mean
 
 COLOURS = {"blue": (10, 20, 200), "green": (10, 150, 20), "red": (100, 30, 20)}  # R G B
@@ -87,16 +88,21 @@ def test_mean_and_scale_are_applied_in_caffes_order(cvgg: Shell, trial: Trial) -
         assert found[number] == pytest.approx(probability, rel=1e-5)  # 24 products in float32
 
 
+def prepared(preparation: Preparation, path: Path) -> NDArray[np.float32]:
+    values = np.full(preparation.shape, np.nan, np.float32)
+    preparation.fill(values, path.read_bytes(), str(path), Scratch())
+    return values
+
+
 def test_preparation_resizes_cuts_the_centre_and_subtracts(trial: Trial) -> None:
     rows = np.arange(8)[:, None, None] * np.ones((8, 14, 3), int)
     columns = np.arange(14)[None, :, None] * np.ones((8, 14, 3), int)
     pixels = 10 * rows + columns + np.array([3, 40, 100])
     path = trial.image("large.png", pixels)
     mean = np.array([1, 2, 4], np.float32).reshape(3, 1, 1)
-    values = Preparation((3, 4, 6), 8, mean, 0.25)(str(path))
+    values = prepared(Preparation((3, 4, 6), 8, mean, 0.25), path)
     cut = pixels[2:6, 4:10, ::-1].transpose(2, 0, 1)  # B G R
     np.testing.assert_array_equal(values, (cut - mean) * 0.25)  # exact: quarters of integers
-    assert values.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -118,8 +124,7 @@ def test_the_image_is_made_as_small_as_fills_the_input(
 
 def test_a_grey_net_gets_one_channel(trial: Trial) -> None:
     path = trial.image("red4.png", np.full((4, 6, 3), (100, 0, 0)))
-    values = Preparation((1, 4, 6), None, None, 1.0)(str(path))
-    assert values.shape == (1, 4, 6)
+    values = prepared(Preparation((1, 4, 6), None, None, 1.0), path)
     np.testing.assert_array_equal(values, 30)  # 0.299 R
 
 

@@ -1,13 +1,13 @@
 """The converter: what records hold, their order and keys, and what is left when it fails."""
 
 import argparse
+import hashlib
 import io
 import json
 import os
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
 
 import lmdb
 import numpy as np
@@ -17,10 +17,8 @@ from PIL import Image
 
 from cvgg.commands import convert_imagenet, dataset
 from cvgg.commands.progress import Progress, describe, duration
-from cvgg.data import convert as converter
 from cvgg.data.convert import (
     Form,
-    Writer,
     as_stored,
     convert,
     exactly,
@@ -282,6 +280,7 @@ def test_results_come_in_order_and_only_a_few_are_made_ahead() -> None:
 def test_the_facts_stand_beside_the_records(tmp_path: Path, folder: Path) -> None:
     form = Form(short_side(6), encoding="raw", about="short side 6")
     convert(read_source(folder), tmp_path / "db", form, shuffle=3)
+    text = b"a/0.jpg\x000\nb/0.jpg\x001\nb/1.jpg\x001\nc/0.jpg\x002\nc/1.jpg\x002\n"
     assert json.loads((tmp_path / "db" / "cvgg.json").read_text()) == {
         "records": 5,
         "largest_label": 2,
@@ -291,7 +290,9 @@ def test_the_facts_stand_beside_the_records(tmp_path: Path, folder: Path) -> Non
         "size": "short side 6",
         "encoding": "raw",
         "shuffle": 3,
+        "kept": 0,
         "skipped": [],
+        "source": f"sha256:{hashlib.sha256(text).hexdigest()}",
     }
 
 
@@ -366,59 +367,9 @@ def test_an_existing_target_is_never_touched(tmp_path: Path, folder: Path, kind:
     assert not (tmp_path / "db.partial").exists()
 
 
-def test_two_converters_cannot_write_one_database(tmp_path: Path, folder: Path) -> None:
-    with Writer(tmp_path / "db") as first:
-        with pytest.raises(CannotCreateError, match=r"db\.partial: being written"):
-            convert(read_source(folder), tmp_path / "db", Form(as_stored()))
-        first.put(b"a", b"1")
-        first.finish({})
-    assert sorted(os.listdir(tmp_path / "db")) == ["cvgg.json", "data.mdb"]
-
-
 def test_a_target_in_no_folder_is_an_error(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(CannotCreateError, match="nowhere/db: cannot be made"):
         convert(read_source(folder), tmp_path / "nowhere" / "db", Form(as_stored()))
-
-
-def test_the_map_grows_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converter, "_FIRST_MAP", 2**16)
-    monkeypatch.setattr(converter, "_BATCH", 2**15)
-    with Writer(tmp_path / "db") as writer:
-        for number in range(100):
-            writer.put(b"%08d" % number, bytes([number]) * 5000)
-        writer.finish({})
-    database = open_database(str(tmp_path / "db"))
-    assert [database.get(i) for i in range(100)] == [bytes([i]) * 5000 for i in range(100)]
-
-
-def test_a_disk_error_names_the_database_and_the_room(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Writer(tmp_path / "db") as writer:
-        writer.put(b"a", b"1")
-        monkeypatch.setattr(writer, "_database", FullDisk(writer._database))
-        with pytest.raises(CannotCreateError, match=r"db: writing failed: .*error \(\d+ MiB"):
-            writer.finish({})
-    assert sorted(os.listdir(tmp_path)) == ["images"]
-
-
-class FullDisk:
-    """An environment whose transactions fail as on a full disk."""
-
-    def __init__(self, environment: lmdb.Environment) -> None:
-        self.close = environment.close
-
-    def begin(self, *, write: bool) -> NoReturn:
-        raise lmdb.Error("mdb_txn_commit: Input/output error")
-
-
-def test_keys_must_rise(tmp_path: Path) -> None:
-    with Writer(tmp_path / "db") as writer:
-        writer.put(b"b", b"1")
-        writer.put(b"a", b"2")
-        with pytest.raises(DataError, match="b'a' is not behind the last"):
-            writer.finish({})
-    assert not os.listdir(tmp_path)
 
 
 # The commands
@@ -571,6 +522,17 @@ def test_a_terminal_gets_one_line_that_is_written_over() -> None:
     assert last.endswith("\n")
 
 
+def test_what_was_done_before_counts_but_not_for_the_rate() -> None:
+    now = iter([0.0, 1.0, 2.0])
+    stream = Terminal()
+    with Progress("images", stream=stream, clock=lambda: next(now)) as progress:
+        progress.begin(100)
+        progress(110, 120)
+        progress(120, 120)
+    lines = [line.strip() for line in stream.getvalue().split("\r")[1:]]
+    assert lines == ["110 of 120 images, 10/s, 0:01 left", "120 of 120 images, 10/s in 0:02"]
+
+
 def test_a_log_gets_a_line_every_half_minute_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -594,4 +556,5 @@ def test_a_log_gets_a_line_every_half_minute_and_at_the_end(
 def test_rates_and_times_are_written_for_people() -> None:
     assert describe("images", 0, 10, 0.0) == "0 of 10 images"
     assert describe("records", 30, 0, 2.0) == "30 records, 15/s"
+    assert describe("images", 30, 50, 2.0, first=10) == "30 of 50 images, 10/s, 0:02 left"
     assert [duration(s) for s in (6, 760, 11229)] == ["0:06", "12:40", "3:07:09"]

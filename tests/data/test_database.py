@@ -3,11 +3,14 @@
 import gc
 import os
 import shutil
+import threading
+import tracemalloc
 from pathlib import Path
 
 import lmdb
+import numpy as np
 import pytest
-from databases import write_lmdb
+from databases import write_checksums, write_lmdb
 
 from cvgg.data.database import open_database
 from cvgg.errors import DataError, MissingInputError
@@ -21,6 +24,92 @@ def test_records_come_in_the_byte_order_of_their_keys(tmp_path: Path) -> None:
     assert [database.key(i) for i in range(4)] == [b"B", b"a\xff", b"b", b"ba"]
     assert database.where(1) == f"{path}[a\\xff]"
     assert database.first() == (f"{path}[B]", b"0")
+
+
+def test_a_record_is_lent_where_it_lies_and_not_copied(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096  # 1 MiB
+    database = open_database(write_lmdb(tmp_path / "db", {b"a": content, b"b": b"2"}))
+    database.key(0)
+    tracemalloc.start()
+    try:
+        with database.record(0) as first, database.record(0) as second:
+            assert first.readonly
+            assert np.frombuffer(first).ctypes.data == np.frombuffer(second).ctypes.data
+            assert tracemalloc.get_traced_memory()[1] < 1 << 16
+            assert first == content
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_threads_may_look_at_records_at_the_same_time(tmp_path: Path) -> None:
+    # More than LMDB keeps read transactions for.
+    database = open_database(
+        write_lmdb(tmp_path / "db", {b"%03d" % i: b"%d" % i for i in range(70)})
+    )
+    meet = threading.Barrier(70, timeout=30)
+    seen: dict[int, bytes] = {}
+
+    def look(i: int) -> None:
+        with database.record(i) as view:
+            meet.wait()
+            seen[i] = bytes(view)
+
+    threads = [threading.Thread(target=look, args=(i,)) for i in range(70)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {i: b"%d" % i for i in range(70)}
+
+
+def test_the_checksum_of_each_record_is_that_at_its_place_in_the_order_of_keys(
+    tmp_path: Path,
+) -> None:
+    path = write_lmdb(tmp_path / "db", {b"b": b"2" * 50, b"a": b"1" * 9000, b"c": b""})
+    write_checksums(path)
+    database = open_database(path)
+    assert [database.get(i) for i in range(3)] == [b"1" * 9000, b"2" * 50, b""]
+    assert database.first()[1] == b"1" * 9000
+
+
+def test_a_record_that_has_changed_is_told_at_each_way_to_read_it(tmp_path: Path) -> None:
+    path = write_lmdb(tmp_path / "db", {b"a": b"1" * 9000, b"b": b"2" * 50})
+    write_checksums(path)
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"1" * 9000) + 4321] ^= 0x10
+    file.write_bytes(content)
+    database = open_database(path)
+    assert database.get(1) == b"2" * 50
+    message = (
+        rf"^{path}\[a\]: the record has changed since it was written \(checksum\); "
+        "make the database anew$"
+    )
+    with pytest.raises(DataError, match=message), database.record(0):
+        pass
+    with pytest.raises(DataError, match=message):
+        database.get(0)
+    with pytest.raises(DataError, match=message):
+        database.first()
+
+
+@pytest.mark.parametrize("length", [0, 7, 9, 12])
+def test_checksums_of_another_database_are_refused(tmp_path: Path, length: int) -> None:
+    path = write_lmdb(tmp_path / "db", {b"a": b"1", b"b": b"2"})
+    (tmp_path / "db" / "crc32").write_bytes(bytes(length))
+    message = f"^{path}/crc32: {length} bytes do not belong to the 2 records of data.mdb"
+    with pytest.raises(DataError, match=message) as raised:
+        open_database(path)
+    write_checksums(path)
+    assert open_database(path).get(1) == b"2"  # LMDB takes a folder once: it has been let go of
+    assert raised.value.exit_code == 65
+
+
+def test_checksums_that_are_no_file_are_refused(tmp_path: Path) -> None:
+    path = write_lmdb(tmp_path / "db", {b"a": b"1"})
+    os.mkfifo(tmp_path / "db" / "crc32")
+    with pytest.raises(DataError, match=r"db/crc32: not a regular file"):
+        open_database(path)
 
 
 def test_one_folder_is_opened_once_whatever_its_name(tmp_path: Path) -> None:

@@ -30,6 +30,14 @@ def test_the_pixels_are_a_view_of_the_record() -> None:
     assert image[0, 0, 0] == 99
 
 
+def test_the_file_of_an_encoded_image_is_a_view_of_the_record() -> None:
+    record = message(data=b"\xff\xd8jpeg", label=1, encoded=True)
+    data = read_datum(memoryview(record), "db[a]").data
+    assert isinstance(data, memoryview)
+    assert data.obj is record
+    assert data == b"\xff\xd8jpeg"
+
+
 @pytest.mark.parametrize("label", [-1, -(2**31), 2**31 - 1, 0])
 def test_a_label_keeps_its_sign(label: int) -> None:
     assert read_datum(message(label=label), "a").label == label

@@ -1,21 +1,24 @@
 """Feeds: the same batch whatever came before it, made ahead but not further than asked."""
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from databases import numbered, write_images, write_lmdb
+import simplejpeg
+from databases import numbered, write_checksums, write_images, write_lmdb
 from numpy.typing import NDArray
 
 from cvgg.data.database import open_database
 from cvgg.data.datum import Datum, datum_bytes
 from cvgg.data.feed import Feed, Format
-from cvgg.data.images import Colour
+from cvgg.data.images import Colour, Scratch, decode
 from cvgg.data.order import Shuffled, Stored
-from cvgg.data.records import DatumRecords
+from cvgg.data.records import DatumRecords, read
 from cvgg.data.transform import Cropper, draw
 from cvgg.errors import DataError
 
@@ -35,12 +38,13 @@ class Numbers:
     def __len__(self) -> int:
         return self.count
 
-    def read(self, i: int) -> tuple[NDArray[np.uint8], int]:
+    @contextmanager
+    def lend(self, i: int, scratch: Scratch) -> Iterator[tuple[NDArray[np.uint8], int]]:
         if i == self.slow:
             self.begun.set()
             assert self.gate.wait(30)
         self.seen.append(i)
-        return np.full((1, 1, 1), i, np.uint8), i + 100
+        yield np.full((1, 1, 1), i, np.uint8), i + 100
 
     def label(self, i: int) -> int:
         return i + 100
@@ -179,6 +183,82 @@ def test_labels_are_those_of_the_whole_batch_and_decode_nothing() -> None:
     feed = numbers_feed(records)
     np.testing.assert_array_equal(feed.labels(2), [106, 107, 100])
     assert not records.seen
+    feed.close()
+
+
+def test_labels_of_a_batch_that_is_there_are_not_read_again() -> None:
+    class Unlabelled(Numbers):
+        def label(self, i: int) -> int:
+            raise AssertionError(i)
+
+    feed = numbers_feed(Unlabelled(8), prefetch=0)
+    feed.take(2)
+    labels = feed.labels(2)
+    feed.take(0)  # into the same memory
+    np.testing.assert_array_equal(labels, [106, 107, 100])
+    with pytest.raises(AssertionError, match="6"):
+        feed.labels(2)
+    feed.close()
+    feed = numbers_feed(Unlabelled(8), prefetch=0)
+    feed.take(2, 0, 2)  # a share of it is not all of it
+    with pytest.raises(AssertionError, match="6"):
+        feed.labels(2)
+    feed.close()
+
+
+def test_jpegs_of_any_size_are_decoded_into_the_same_memory_and_cut(tmp_path: Path) -> None:
+    chance = np.random.default_rng(5)
+    sizes = [(9, 6), (31, 40), (4, 4), (12, 70), (40, 31), (5, 5), (8, 8)]
+    files = []
+    for size in sizes:
+        pixels = chance.integers(0, 256, (*size, 3)).astype(np.uint8)
+        files.append(simplejpeg.encode_jpeg(pixels, quality=90))
+    records = {
+        b"%d" % i: datum_bytes(Datum(data=data, label=i, encoded=True))
+        for i, data in enumerate(files)
+    }
+    feed = image_feed(
+        write_lmdb(tmp_path / "db", records), Format((3, CROP, CROP), "uint8", RANDOM)
+    )
+    for number in (0, 1, 2, 0):
+        batch = feed.take(number)
+        for row, record in enumerate((number * BATCH + i) % len(files) for i in range(BATCH)):
+            top, left, _ = batch.place[row]
+            cut = decode(files[record], "")[:, top : top + CROP, left : left + CROP]
+            np.testing.assert_array_equal(batch.images[row], cut)
+            assert batch.labels[row] == record
+    feed.close()
+
+
+def test_a_raw_image_is_lent_as_it_lies_in_the_database_and_read_as_a_copy(tmp_path: Path) -> None:
+    images = numbered(2, SHAPE)
+    database = open_database(write_images(tmp_path / "db", images, label=40))
+    records = DatumRecords(database, Colour.AS_STORED)
+    with records.lend(1, Scratch(0)) as (image, label), database.record(1) as record:
+        whole = np.frombuffer(record, np.uint8)
+        assert np.shares_memory(image, whole)
+        assert not image.flags.writeable
+        assert label == 41
+        copy, same = read(records, 1)
+        assert same == 41
+        assert not np.shares_memory(copy, whole)
+        np.testing.assert_array_equal(copy, images[1])
+        np.testing.assert_array_equal(image, images[1])
+
+
+def test_a_record_that_has_changed_comes_out_of_take_with_the_key(tmp_path: Path) -> None:
+    path = write_images(tmp_path / "db", numbered(COUNT, SHAPE))
+    write_checksums(path)
+    file = tmp_path / "db" / "data.mdb"
+    content = bytearray(file.read_bytes())
+    content[content.rindex(numbered(1, SHAPE, first=4)[0].tobytes()) + 7] ^= 1
+    file.write_bytes(content)
+    feed = image_feed(path, Format(SHAPE, "uint8", WHOLE))
+    feed.take(0)
+    with pytest.raises(DataError, match=r"db\[00000004\]: the record has changed since"):
+        feed.take(1)
+    with pytest.raises(DataError, match=r"db\[00000004\]: the record has changed since"):
+        feed.labels(1)
     feed.close()
 
 

@@ -10,7 +10,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from cvgg.data.images import Colour, decode, resize
+from cvgg.data.images import Colour, Scratch, decode, decode_part, resize, resize_part
 from cvgg.errors import DataError
 
 H, W = 5, 7
@@ -145,6 +145,90 @@ def test_resize_sets_both_sides_and_averages_where_it_shrinks() -> None:
     # Antialiased: every pixel is a mean over columns of 0 and 100, never one of them alone.
     np.testing.assert_allclose(image[0].astype(int), 50, atol=15)
     np.testing.assert_allclose(image[1].astype(int), 25, atol=8)
+
+
+def planes_one_by_one(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in image]
+    bilinear = Image.Resampling.BILINEAR
+    return np.stack([np.asarray(plane.resize((width, height), bilinear)) for plane in planes])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(7, 30), (40, 11), (90, 100)])
+def test_channels_are_resized_as_if_each_were_alone(channels: int, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(4).integers(0, 256, (channels, 31, 45)).astype(np.uint8)
+    interleaved = np.ascontiguousarray(image.transpose(1, 2, 0)).transpose(2, 0, 1)
+    for each in (image, interleaved):
+        np.testing.assert_array_equal(resize(each, *size), planes_one_by_one(image, *size))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("whole", [(64, 85), (75, 100), (130, 61), (75, 61)])
+@pytest.mark.parametrize("place", [(0, 0), (3, 5), (20, 9), "end"])
+def test_a_part_of_a_resized_image_is_that_of_the_whole(
+    channels: int, whole: tuple[int, int], place: tuple[int, int] | str
+) -> None:
+    image = np.random.default_rng(6).integers(0, 256, (channels, 75, 100)).astype(np.uint8)
+    part = 41, 50
+    row, column = (whole[0] - 41, whole[1] - 50) if place == "end" else place
+    made = resize_part(image, whole, (row, column), part)
+    wanted = resize(image, *whole)[:, row : row + 41, column : column + 50]
+    assert made.shape == wanted.shape
+    # Pillow takes the part's edges in float32: a weight moves by 1e-5, and a value that lies just
+    # between two whole numbers becomes the other one. With sizes this small 1 in 50 lies so.
+    difference = np.abs(made.astype(int) - wanted)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("colour", [Colour.COLOUR, Colour.GREY])
+@pytest.mark.parametrize("whole", [(48, 64), (75, 100), (90, 130)])
+@pytest.mark.parametrize("place", [(0, 0), (5, 9), "end"])
+def test_a_part_of_a_file_is_that_of_its_pixels(
+    form: str, colour: Colour, whole: tuple[int, int], place: tuple[int, int] | str
+) -> None:
+    part = 31, 40
+    image = np.random.default_rng(6).integers(0, 256, (75, 100, 3)).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, form, quality=95)
+    at = (whole[0] - 31, whole[1] - 40) if place == "end" else (int(place[0]), int(place[1]))
+
+    def where(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        assert (height, width) == (75, 100)
+        return whole, at
+
+    scratch = Scratch(4 * 75 * 100)  # just enough: nothing behind the last pixel
+    for _ in range(2):  # the second time into the memory of the first
+        made = decode_part(
+            out.getvalue(), "a", colour, where=where, part=part, scratch=scratch
+        ).copy()
+        pixels = decode(out.getvalue(), "a", colour)
+        np.testing.assert_array_equal(made, resize_part(pixels, whole, at, part))
+
+
+def test_memory_for_a_part_is_used_again_while_sizes_stay() -> None:
+    scratch = Scratch(4)
+    first = scratch.picture(7, 5)
+    assert scratch.picture(7, 5) is first
+    assert scratch.picture(5, 7).size == (5, 7)
+
+
+def test_a_jpeg_is_decoded_into_the_scratch_that_is_given() -> None:
+    scratch = Scratch(4)
+    data = noise()
+    first = decode(data, "a.jpg", scratch=scratch)
+    np.testing.assert_array_equal(first, decode(data, "a.jpg"))
+    grey = decode(data, "a.jpg", Colour.GREY, scratch=scratch)
+    assert np.shares_memory(first, grey)
+    np.testing.assert_array_equal(grey, decode(data, "a.jpg", Colour.GREY))
+
+
+def test_damage_is_told_from_a_scratch_too() -> None:
+    scratch = Scratch()
+    decode(noise(), "a.jpg", scratch=scratch)
+    with pytest.raises(DataError, match=r"a\.jpg: damaged JPEG"):
+        decode(noise()[:2000], "a.jpg", scratch=scratch)
 
 
 def test_pixels_of_thirty_two_bits_are_refused() -> None:

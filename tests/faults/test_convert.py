@@ -3,6 +3,7 @@
 What holds inside one process is in tests/data/test_convert.py, test_imagenet.py and test_images.py.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -23,8 +24,10 @@ from faults.forks import Done
 from faults.places import Place
 from PIL import Image
 
+from cvgg.data.convert import Form, as_stored, convert
 from cvgg.data.database import open_database
 from cvgg.data.datum import read_datum
+from cvgg.data.imagenet import read_source
 
 LIST = b"a.jpg 0\nb.jpg 1\nc.jpg 2\n"
 
@@ -244,7 +247,7 @@ def test_a_converter_that_is_killed_leaves_nothing_under_the_name__rows_18_19(
     process.wait()
     assert not (images / "out").exists()
     (images / "list").write_bytes(LIST)
-    images.refuses(73, r"out\.partial: .*left by a killed one", *WORDS)
+    images.refuses(73, r"out\.partial: left by a converter that was stopped before", *WORDS)
     images.replace("net.prototxt", '"db"', '"out.partial"')
     done = images.train()
     assert done.code == 65
@@ -252,6 +255,37 @@ def test_a_converter_that_is_killed_leaves_nothing_under_the_name__rows_18_19(
     shutil.rmtree(images / "out.partial")
     assert images.run(*WORDS).code == 0
     assert json.loads((images / "out/cvgg.json").read_text())["records"] == 3
+
+
+def stopped(images: Place) -> None:
+    """out.partial, as WORDS leave it when they are stopped after the second image."""
+
+    def progress(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with contextlib.chdir(images.folder):
+        source = read_source(Path("im"), Path("list"))
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, Path("out"), Form(as_stored()), batch=1, progress=progress)
+
+
+def test_a_stopped_conversion_is_resumed_and_not_trained_on__rows_15_18_19(
+    images: Place,
+) -> None:
+    stopped(images)
+    images.refuses(73, r"out\.partial: left by .*: --resume goes on from it, or remove it", *WORDS)
+    other = (*WORDS, "--resume", "--shuffle")
+    images.refuses(65, r"out\.partial: left by .*: shuffle none there, 1 now: give the", *other)
+    images.replace("net.prototxt", '"db"', '"out.partial"')
+    images.refuses(65, r"out\.partial: not whole: a converter writes it, or was stopped")
+    done = images.run(*WORDS, "--resume")
+    assert done.code == 0, done.err
+    assert "out.partial: 2 of 3 images are taken over\n" in done.err
+    assert done.out == "out: 3 records, 3 with the file's own bytes, 0 images skipped\n"
+    assert not (images / "out.partial").exists()
+    assert images.run("dataset", "check", "out").code == 0
+    images.refuses(73, "out: exists: choose another name or remove it", *WORDS, "--resume")
 
 
 def test_half_a_database_is_not_trained_on__row_19(place: Place) -> None:

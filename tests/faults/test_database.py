@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from databases import numbered, write_images, write_lmdb
+from databases import numbered, write_checksums, write_images, write_lmdb
 from faults.places import SHAPE, Place
 
 from cvgg.data import database as database_module
@@ -126,6 +126,27 @@ def test_a_record_that_cannot_be_used_is_told_with_its_key(place: Place, row: st
     remake(place, {b"0005": record})
     place.replace("solver.prototxt", "snapshot: 2", "snapshot: 4")
     place.refuses(65, message)
+
+
+@pytest.mark.parametrize("key", ["0000", "0005"])
+def test_pixels_that_have_changed_on_the_disk_are_told_with_the_key(place: Place, key: str) -> None:
+    remake(place, {key.encode(): datum_bytes(Datum(*SHAPE, b"pixels" * 45, 1))})
+    write_checksums(str(place / "db"))
+    file = place / "db/data.mdb"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"pixels" * 45) + 100] ^= 1  # a Datum still, of other pixels
+    file.write_bytes(content)
+    place.replace("solver.prototxt", "snapshot: 2", "snapshot: 4")
+    place.refuses(65, rf"db\[{key}\]: the record has changed since it was written \(checksum\)")
+    done = place.run("dataset", "check", "db")
+    assert done.code == 65
+    assert f"db[{key}]: the record has changed" in done.out
+    assert "1 faults" in done.out
+
+
+def test_checksums_of_another_database_are_told(place: Place) -> None:
+    (place / "db/crc32").write_bytes(bytes(4))
+    place.refuses(65, r"db/crc32: 4 bytes do not belong to the 7 records of data\.mdb")
 
 
 def test_a_label_that_no_score_stands_for_is_told_before_the_first_iteration__row_4(

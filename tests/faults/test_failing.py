@@ -5,23 +5,25 @@ that was there is lost, and the next try succeeds.
 import errno
 import hashlib
 import io
-import json
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lmdb
+import numpy as np
 import pytest
 from nets import dummy_data, fc, loss
+from PIL import Image
 
 import cvgg
 from cvgg import snapshot
 from cvgg.data import files
-from cvgg.data.convert import Writer
-from cvgg.data.database import open_database
-from cvgg.errors import CannotCreateError, InputOutputError
+from cvgg.data.convert import Form, as_stored, convert
+from cvgg.data.imagenet import Item, Source
+from cvgg.errors import CannotCreateError, Error, InputOutputError
 
 CALLS = ("open", "fsync", "replace", "rename")
 OPEN = lmdb.open
@@ -67,6 +69,9 @@ class _Writer:
     def flush(self) -> None:
         self._failing.step()
         self._file.flush()
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
 
     def read(self, size: int = -1) -> bytes:
         return bytes(self._file.read(size))
@@ -160,41 +165,113 @@ class Environment:
             raise lmdb.DiskError(str(fault)) from fault
 
     def begin(self, **settings: Any) -> Any:
-        self._step()
+        if settings.get("write"):
+            self._step()
         return self._real.begin(**settings)
 
     def sync(self, force: bool) -> None:  # noqa: FBT001
         self._step()
         self._real.sync(force)
 
-    def close(self) -> None:
-        self._real.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
 
 
-def convert(folder: Path, at: int) -> None:
-    """Writes a database in three transactions; call number `at` fails."""
+PIXELS = np.random.default_rng(4).integers(0, 256, (11, 3, 9, 13), np.uint8)
+FACTS = ("crc32", "cvgg.json", "data.mdb")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """Eleven images of about 450 bytes, in one file as those of a tar: so their reading, by another
+    thread, is not among the calls that are counted."""
+    items = []
+    with open(tmp_path / "images", "wb") as file:
+        for number, pixels in enumerate(PIXELS):
+            start = file.tell()
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(file, "PNG")
+            size = file.tell() - start
+            items.append(Item(f"{number:02d}.png", 0, str(tmp_path / "images"), start, size))
+    return Source(tuple(items), ("a",))
+
+
+def convert_failing(source: Source, target: Path, at: int, number: int, *, resume: bool) -> int:
+    """Converts in three batches; call number `at` fails. How many calls there were."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cvgg.data.convert._BATCH", 5000)
-        failing = Failing(patch, at, errno.ENOSPC)
-        opened = partial(Environment, failing)
-        patch.setattr(lmdb, "open", opened)
-        with Writer(folder / "db") as writer:
-            for i in range(5):
-                writer.put(b"%08d" % i, bytes(3000))
-            writer.finish({"records": 5})
+        failing = Failing(patch, at, number)
+        real = io.open
+        patch.setattr(
+            "cvgg.data.writer.open", lambda *words: _Writer(failing, real(*words)), raising=False
+        )
+        patch.setattr(lmdb, "open", partial(Environment, failing))
+        convert(source, target, Form(as_stored()), batch=2000, resume=resume)
+    return failing.count
 
 
-def test_whatever_fails_in_the_converter_nothing_is_left_and_the_next_succeeds(
-    tmp_path: Path,
+def written(folder: Path) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """The records, and the other files."""
+    assert sorted(os.listdir(folder)) == sorted(FACTS)
+    with OPEN(str(folder), readonly=True, lock=False) as database, database.begin() as reader:
+        return dict(reader.cursor()), [(folder / name).read_bytes() for name in FACTS[:2]]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_whatever_fails_in_the_converter_the_next_goes_on_and_ends_with_the_same(
+    tmp_path: Path, source: Source, number: int
 ) -> None:
+    count = convert_failing(source, tmp_path / "whole", -1, number, resume=False)
+    assert count > 40  # three batches, each: begin, sums' 3, journal's 7; facts' 7, sync, rename
+    expected = written(tmp_path / "whole")
+    kept = 0
+    for at in range(count):
+        target = tmp_path / f"db{at}"
+        left = target.with_name(f"{target.name}.partial")
+        with pytest.raises((CannotCreateError, InputOutputError)):
+            convert_failing(source, target, at, number, resume=False)
+        if target.exists():  # it has its name, but perhaps not for ever
+            assert at >= count - 2
+        elif left.exists():  # a batch was committed
+            kept += 1
+            with pytest.raises(CannotCreateError, match="--resume goes on from it"):
+                convert_failing(source, target, -1, number, resume=False)
+            convert_failing(source, target, -1, number, resume=True)
+        else:
+            assert not kept
+            convert_failing(source, target, -1, number, resume=False)
+        assert written(target) == expected
+        assert not left.exists()
+    assert kept > 20
+
+
+def test_whatever_fails_as_it_goes_on_the_next_goes_on_again(
+    tmp_path: Path, source: Source
+) -> None:
+    """Each call fails once, in a conversion that was stopped behind its first journal."""
+    convert_failing(source, tmp_path / "whole", -1, 0, resume=False)
+    expected = written(tmp_path / "whole")
+    (tmp_path / "one").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / "one/db", Form(as_stored()), batch=2000, progress=stop)
+    behind = tmp_path / "one/db.partial"
+    with OPEN(str(behind), lock=False) as database, database.begin(write=True) as transaction:
+        transaction.put(b"00000009_behind", bytes(5000))  # what has no journal yet
     at = 0
-    while not (tmp_path / "db").exists():
+    while True:
+        folder = tmp_path / f"at{at}"
+        shutil.copytree(tmp_path / "one", folder)
         try:
-            convert(tmp_path, at)
-        except CannotCreateError:
-            assert os.listdir(tmp_path) == []
+            convert_failing(source, folder / "db", at, errno.EIO, resume=True)
+        except Error:
+            if not (folder / "db").exists():
+                assert (folder / "db.partial").exists()
+                convert_failing(source, folder / "db", -1, 0, resume=True)
+            assert written(folder / "db") == expected
+        else:
+            break
         at += 1
-        assert at < 40
-    assert at > 10  # made, three transactions, the facts' seven calls, sync, rename
-    assert json.loads((tmp_path / "db/cvgg.json").read_text()) == {"records": 5}
-    assert len(open_database(str(tmp_path / "db"))) == 5
+    assert at > 25
+
+
+def stop(done: int, total: int) -> None:
+    if done == 7:
+        raise KeyboardInterrupt

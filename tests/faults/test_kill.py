@@ -1,13 +1,17 @@
-"""A training that is killed again and again ends with the bytes of one that was not."""
+"""What is killed again and again ends with the bytes of what was not: a training, a conversion."""
 
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import lmdb
+import numpy as np
 import pytest
+import simplejpeg
 from faults.places import FC, Place
 
 CONV = """
@@ -68,3 +72,95 @@ def remove(folder: Path) -> None:
     """All snapshots, so that the next training starts at the beginning."""
     for path in (*folder.glob("run_iter_*"), *folder.glob(".run_iter_*")):
         path.unlink()
+
+
+# ---- a conversion
+IMAGES = 400
+CONVERT = """
+import sys
+from pathlib import Path
+from cvgg.commands import logs
+from cvgg.data.convert import Form, convert, short_side
+from cvgg.data.imagenet import read_source
+logs.start(quiet=False)
+source = read_source(Path("im"))
+form = Form(short_side(40), about="short side 40")
+result = convert(
+    source, Path(sys.argv[1]), form, threads=2, shuffle=3, resume=True, skip_damaged=True,
+    batch=20_000, progress=lambda done, total: print(done, flush=True),
+)
+print(result)
+"""
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with im: images of two classes, one of them damaged."""
+    rng = np.random.default_rng(6)
+    for number in range(IMAGES):
+        path = tmp_path / "im" / "ab"[number % 2] / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (30, 33, 3), np.uint8)
+        path.write_bytes(simplejpeg.encode_jpeg(pixels) if number != 77 else b"no image")
+    return tmp_path
+
+
+def start_converter(folder: Path, name: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", CONVERT, name]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+
+
+def database(folder: Path) -> tuple[dict[bytes, bytes], dict[str, bytes]]:
+    """The records, and the other files."""
+    with lmdb.open(str(folder), readonly=True, lock=False) as opened, opened.begin() as reader:
+        records = dict(reader.cursor())
+    assert len(list(folder.iterdir())) == 3
+    return records, {name: (folder / name).read_bytes() for name in ("crc32", "cvgg.json")}
+
+
+def killed_until_done(folder: Path, kills: int, chance: random.Random) -> int:
+    """Kills so many converters that make folder/db, then lets one come to the end. How many of
+    those that were killed had something to go on from."""
+    went_on = 0
+    for left in range(kills, -1, -1):
+        process = start_converter(folder, "db")
+        assert process.stdout is not None
+        if left:
+            for _ in range(chance.randrange(1, 2 * IMAGES // (kills + 1))):
+                process.stdout.readline()
+            time.sleep(0.02 * chance.random())  # also between two lines: the moment is any
+            process.kill()
+        _, log = process.communicate(timeout=100)
+        went_on += "are taken over" in log
+        if process.returncode == 0:
+            return went_on
+        assert process.returncode == -9, log
+        if (folder / "db").exists():  # the kill came behind the last step
+            return went_on
+    raise AssertionError("the last one was not killed")
+
+
+def undisturbed(folder: Path) -> tuple[dict[bytes, bytes], dict[str, bytes]]:
+    process = start_converter(folder, "whole")
+    out, log = process.communicate(timeout=100)
+    assert process.returncode == 0, log
+    assert f"records={IMAGES - 1}" in out
+    return database(folder / "whole")
+
+
+def test_a_killed_conversion_ends_with_the_records_of_one_that_was_not__row_18(
+    images: Path,
+) -> None:
+    assert killed_until_done(images, 1, random.Random(4)) == 1
+    assert database(images / "db") == undisturbed(images)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_record__row_18(images: Path) -> None:
+    expected = undisturbed(images)
+    for seed in range(10):
+        assert killed_until_done(images, 10, random.Random(seed)) > 1
+        assert database(images / "db") == expected
+        assert not (images / "db.partial").exists()
+        shutil.rmtree(images / "db")

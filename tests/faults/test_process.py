@@ -43,7 +43,7 @@ def endless(place: Place, snapshot: int = 1000) -> None:
 # ---- 49
 def test_a_test_net_that_does_not_fit_is_refused_before_training__row_49(place: Place) -> None:
     place.replace("solver.prototxt", "max_iter", "test_iter: 1 test_interval: 9 max_iter")
-    place.refuses(69, r"needs [0-9,]+ MiB .* are there", "--memory", "1000")
+    place.refuses(69, r"needs [0-9,.]+ MiB .* are there", "--memory", "1000")
 
 
 # ---- 50
