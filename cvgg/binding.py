@@ -96,14 +96,12 @@ class Params:
         alone."""
         for param in self.lone:
             blob = self.blobs[self.plans.index(param)]
-            values = fill(
-                param.definition.filler,
-                param.definition.shape,
-                seed=seed,
-                layer=param.layer,
-                index=param.index,
-            )
-            engine.copy_in(blob.data, values)
+            filler, name = param.definition.filler, param.layer
+            # In place where it can be: the largest param is most of the net.
+            values = blob.data if engine.on_host else np.empty(blob.shape, np.float32)
+            fill(filler, values, seed=seed, layer=name, index=param.index)
+            if not engine.on_host:
+                engine.copy_in(blob.data, values)
 
 
 def _borrow(param: ParamPlan, owned: Mapping[str, Sequence[Blob]]) -> Blob | None:

@@ -31,32 +31,33 @@ class Draws:
     layer: int  # hash_name of the layer's name
     purpose: int
 
-    def uniform(self, size: int, draw: int = 0) -> Floats:
-        """`size` numbers between 0 and 1."""
-        return self._in_chunks(size, draw, lambda u: u)
+    def uniform(self, values: Floats) -> None:
+        """Numbers between 0 and 1 for all of `values`."""
+        self._in_chunks(values, 0, lambda u: u)
 
-    def normal(self, size: int) -> Floats:
-        """`size` numbers of mean 0 and deviation 1, as kernels.philox.normal makes them."""
-        return self._in_chunks(size, 0, _box_muller)
+    def normal(self, values: Floats) -> None:
+        """Numbers of mean 0 and deviation 1, as kernels.philox.normal makes them."""
+        self._in_chunks(values, 0, _box_muller)
 
-    def keep(self, size: int, probability: float) -> NDArray[np.bool_]:
-        """`size` times true with `probability`, independent of the numbers above."""
-        return self.uniform(size, draw=1) <= probability
+    def keep(self, values: Floats, probability: float) -> None:
+        """Zeros all but a part of `values`, independent of the numbers above."""
+        chosen = np.empty_like(values)
+        self._in_chunks(chosen, 1, lambda u: u)
+        values *= chosen <= probability
 
     def _in_chunks(
         self,
-        size: int,
+        values: Floats,
         draw: int,
         form: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    ) -> Floats:
-        numbers = np.empty(size, np.float32)
-        for first in range(0, size, 4 * CHUNK):
+    ) -> None:
+        numbers = values.reshape(-1)  # a view: params are contiguous
+        for first in range(0, numbers.size, 4 * CHUNK):
             counters = np.arange(CHUNK, dtype=np.uint32) + np.uint32(first // 4)
             words = philox((counters, draw, self.layer, self.purpose), self.seed)
             part = numbers[first : first + 4 * CHUNK]
             uniform = (words.reshape(-1).astype(np.float64) + 0.5) / 2.0**32
             part[:] = form(uniform)[: len(part)]
-        return numbers
 
 
 def _box_muller(u: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -64,11 +65,12 @@ def _box_muller(u: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)
 
 
-def fill(filler: FillerParameter, shape: Shape, *, seed: int, layer: str, index: int) -> Floats:
-    """The values of param number `index` of `layer`. Raises LayerError as `checked` does."""
-    checked(filler, shape, "filler")
+def fill(filler: FillerParameter, values: Floats, *, seed: int, layer: str, index: int) -> None:
+    """Writes param number `index` of `layer` into `values`, contiguous. Raises LayerError as
+    `checked` does."""
+    checked(filler, values.shape, "filler")
     draws = Draws(seed, hash_name(layer), Purpose.FILLER + index)
-    return _FILLERS[filler.type](filler, shape, draws).reshape(shape)
+    _FILLERS[filler.type](filler, values, draws)
 
 
 def checked(filler: FillerParameter, shape: Shape, field: str) -> tuple[Shape, FillerParameter]:
@@ -98,60 +100,58 @@ def checked(filler: FillerParameter, shape: Shape, field: str) -> tuple[Shape, F
     return shape, filler
 
 
-def _constant(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
-    return np.full(shape, filler.value, np.float32)
+def _constant(filler: FillerParameter, values: Floats, draws: Draws) -> None:
+    values.fill(filler.value)
 
 
-def _uniform(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _uniform(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """Between min and max."""
-    return _between(filler.min, filler.max, draws.uniform(count(shape)))
+    draws.uniform(values)
+    _stretch(values, filler.min, filler.max)
 
 
-def _gaussian(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _gaussian(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """mean and std; with `sparse`, about that many inputs of each output are not 0."""
-    values = draws.normal(count(shape))
+    draws.normal(values)
     values *= np.float32(filler.std)
     values += np.float32(filler.mean)
     if filler.sparse != NOT_SPARSE:
-        values *= draws.keep(values.size, filler.sparse / shape[0])
-    return values
+        draws.keep(values, filler.sparse / values.shape[0])
 
 
-def _positive_unitball(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _positive_unitball(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """What belongs to one output is positive and sums to 1."""
-    rows = draws.uniform(count(shape)).reshape(shape[0], -1)
-    total = rows.sum(axis=1, keepdims=True, dtype=np.float64)
-    values: Floats = (rows / total).astype(np.float32)
-    return values
+    draws.uniform(values)
+    for row in values.reshape(values.shape[0], -1):
+        row /= row.sum(dtype=np.float64)
 
 
-def _xavier(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _xavier(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """Uniform, variance 1/n."""
-    limit = sqrt(3.0 / _fan(filler, shape))
-    return _between(-limit, limit, draws.uniform(count(shape)))
+    limit = sqrt(3.0 / _fan(filler, values.shape))
+    draws.uniform(values)
+    _stretch(values, -limit, limit)
 
 
-def _msra(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _msra(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """Gaussian, variance 2/n."""
-    values = draws.normal(count(shape))
-    values *= np.float32(sqrt(2.0 / _fan(filler, shape)))
-    return values
+    draws.normal(values)
+    values *= np.float32(sqrt(2.0 / _fan(filler, values.shape)))
 
 
-def _bilinear(filler: FillerParameter, shape: Shape, draws: Draws) -> Floats:
+def _bilinear(filler: FillerParameter, values: Floats, draws: Draws) -> None:
     """Each window a tent: what enlarges an image by interpolation in a Deconvolution."""
-    size = shape[3]
+    size = values.shape[3]
     steps = (size + 1) // 2
     centre = (size - 1) / (2.0 * steps)
     side = 1 - np.abs(np.arange(size) / steps - centre)
-    return np.broadcast_to(np.outer(side, side), shape).astype(np.float32)
+    values[...] = np.outer(side, side)
 
 
-def _between(low: float, high: float, u: Floats) -> Floats:
-    """u in (0, 1) stretched to low .. high, in place."""
-    u *= np.float32(high - low)
-    u += np.float32(low)
-    return u
+def _stretch(values: Floats, low: float, high: float) -> None:
+    """From 0 .. 1 to low .. high."""
+    values *= np.float32(high - low)
+    values += np.float32(low)
 
 
 def _fan(filler: FillerParameter, shape: Shape) -> float:
@@ -165,7 +165,7 @@ def _fan(filler: FillerParameter, shape: Shape) -> float:
     }[filler.variance_norm]
 
 
-_FILLERS: Mapping[str, Callable[[FillerParameter, Shape, Draws], Floats]] = {
+_FILLERS: Mapping[str, Callable[[FillerParameter, Floats, Draws], None]] = {
     "constant": _constant,
     "uniform": _uniform,
     "gaussian": _gaussian,

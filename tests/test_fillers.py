@@ -28,9 +28,8 @@ def fill(
     layer: str = "conv1",
     index: int = 0,
 ) -> NDArray[np.float32]:
-    values = fillers.fill(filler(text), shape, seed=seed, layer=layer, index=index)
-    assert values.dtype == np.float32
-    assert values.shape == shape
+    values = np.full(shape, np.nan, np.float32)
+    fillers.fill(filler(text), values, seed=seed, layer=layer, index=index)
     return values
 
 

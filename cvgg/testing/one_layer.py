@@ -59,10 +59,9 @@ class OneLayer:
         state = np.zeros(State.SLOTS, np.int64)
         state[[State.SEED, State.DRAW, State.FIRST_IMAGE]] = seed, draw, first_image
         self._own = _own(self.layer, self._layout, self.engine, state)
-        filled = [
-            fill(each.filler, each.shape, seed=seed, layer=nodes[0].name, index=i)
-            for i, each in enumerate(self.layer.params)
-        ]
+        filled = [np.empty(each.shape, np.float32) for each in self.layer.params]
+        for i, (each, values_of) in enumerate(zip(self.layer.params, filled, strict=True)):
+            fill(each.filler, values_of, seed=seed, layer=nodes[0].name, index=i)
         self.set_params(filled if params is None else params)
 
     # ---- values
