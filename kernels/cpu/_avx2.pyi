@@ -47,6 +47,36 @@ def narrow_backward_weights(
     dws: NDArray[Any],
     workspace: NDArray[Any],
 ) -> None: ...
+
+class Direct:
+    # n c h w k p q r s, stride, pad and dilation each down and across, group
+    def __init__(self, *numbers: int) -> None: ...
+    def workspace(self, threads: int) -> int: ...
+
+def direct_forward(
+    problem: Direct,
+    xs: NDArray[Any],
+    ws: NDArray[Any],
+    bias: NDArray[Any] | None,
+    ys: NDArray[Any],
+    relu: bool,
+    slope: float,
+    workspace: NDArray[Any],
+) -> None: ...
+def direct_backward_data(
+    problem: Direct,
+    ws: NDArray[Any],
+    dys: NDArray[Any],
+    dxs: NDArray[Any],
+    workspace: NDArray[Any],
+) -> None: ...
+def direct_backward_weights(
+    problem: Direct,
+    xs: NDArray[Any],
+    dys: NDArray[Any],
+    dws: NDArray[Any],
+    workspace: NDArray[Any],
+) -> None: ...
 def fc_forward(
     n: int,
     c: int,

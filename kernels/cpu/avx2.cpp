@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include "direct.h"
 #include "fc.h"
 #include "narrow.h"
 #include "pool.h"
@@ -73,6 +74,33 @@ void narrow_backward_weights(const narrow::Problem& g, const Floats& xs, const F
   narrow::backward_weights(g, x, dy, dw, workspace);
 }
 
+void direct_forward(const direct::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys,
+                    bool relu, float slope, Floats& workspaces) {
+  const float *x = xs.data(), *w = ws.data(), *b = values(bias);
+  float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
+  py::gil_scoped_release release;
+  direct::forward(g, x, w, b, y, relu, slope, workspace, size);
+}
+
+void direct_backward_data(const direct::Problem& g, const Floats& ws, const Floats& dys, Floats& dxs,
+                          Floats& workspaces) {
+  const float *w = ws.data(), *dy = dys.data();
+  float *dx = dxs.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
+  py::gil_scoped_release release;
+  direct::backward_data(g, w, dy, dx, workspace, size);
+}
+
+void direct_backward_weights(const direct::Problem& g, const Floats& xs, const Floats& dys, Floats& dws,
+                             Floats& workspaces) {
+  const float *x = xs.data(), *dy = dys.data();
+  float *dw = dws.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
+  py::gil_scoped_release release;
+  direct::backward_weights(g, x, dy, dw, workspace, size);
+}
+
 void fc_forward(Size n, Size c, Size k, const Floats& xs, const Floats& ws, const py::object& bias, Floats& ys) {
   const float *x = xs.data(), *w = ws.data(), *b = values(bias);
   float* y = ys.mutable_data();
@@ -136,6 +164,15 @@ PYBIND11_MODULE(_avx2, m) {
         return narrow::Problem{n, c, h, w, k, p, q, pad_h, pad_w};
       }))
       .def("workspace", &narrow::Problem::workspace);
+  py::class_<direct::Problem>(m, "Direct")
+      .def(py::init([](Size n, Size c, Size h, Size w, Size k, Size p, Size q, Size r, Size s, Size stride_h,
+                       Size stride_w, Size pad_h, Size pad_w, Size dilation_h, Size dilation_w, Size group) {
+        return direct::Problem{n, c, h, w, k, p, q, r, s, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group};
+      }))
+      .def("workspace", &direct::Problem::workspace);
+  m.def("direct_forward", &direct_forward);
+  m.def("direct_backward_data", &direct_backward_data);
+  m.def("direct_backward_weights", &direct_backward_weights);
   m.def("narrow_pool_forward", &narrow_pool_forward);
   m.def("winograd_pool_forward", &pool_forward);
   m.def("pool2_forward", &pool2_forward);

@@ -1,5 +1,6 @@
 """Convolution. Where the processor allows it, windows of 3x3 and stride 1 go by Winograd
-(winograd.h); else each image is laid out as a matrix (im2col) and multiplied by BLAS."""
+(winograd.h), few channels and all other windows by kernels of their own (narrow.h, direct.h); else
+each image is laid out as a matrix (im2col) and multiplied by BLAS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,14 @@ class _Problem:
         if not self.plain or self.x[1] >= _LEAST_CHANNELS:
             return None
         return AVX2.Narrow(*self.x, self.w[0], *self.plane, *self.pad)
+
+    @property
+    def direct(self) -> Any:
+        """Any window, as direct.h sees it; None where the processor has no kernels for it."""
+        if AVX2 is None:
+            return None
+        numbers = *self.stride, *self.pad, *self.dilation, self.group
+        return AVX2.Direct(*self.x, self.w[0], *self.plane, *self.w[2:], *numbers)
 
     @property
     def tiles(self) -> Any:
@@ -123,8 +132,10 @@ class _Problem:
         """Elements of workspace for so many threads; with room for one, one works."""
         if self.winograd:
             return max(int(each.workspace(threads)) for each in (self.tiles, self.tiles_back))
-        narrow, direct = self.narrow, self.sums + min(threads, self.x[0]) * self.slot
-        return direct if narrow is None else max(direct, int(narrow.workspace(threads)))
+        kernels = [each for each in (self.narrow, self.direct) if each is not None]
+        if kernels:
+            return max(int(each.workspace(threads)) for each in kernels)
+        return self.sums + min(threads, self.x[0]) * self.slot
 
     def place(self, x: Array, image: int, thread: int, workspace: Array) -> Array:
         """Where an image's matrix lies: in the thread's slot, or in the image itself."""
@@ -235,6 +246,9 @@ class Conv:
         if (narrow := problem.narrow) is not None:
             AVX2.narrow_forward(narrow, x, w, b, y, False, 0.0, workspace)
             return
+        if (direct := problem.direct) is not None:
+            AVX2.direct_forward(direct, x, w, b, y, False, 0.0, workspace)
+            return
         _forward(problem, x, w, y, workspace)
         _native.bias_relu(y, b, *_flat(y), False, 0.0)
 
@@ -259,6 +273,9 @@ class Conv:
             return
         if (narrow := problem.narrow) is not None:
             AVX2.narrow_forward(narrow, x, w, b, y, True, negative_slope, workspace)
+            return
+        if (direct := problem.direct) is not None:
+            AVX2.direct_forward(direct, x, w, b, y, True, negative_slope, workspace)
             return
         _forward(problem, x, w, y, workspace)
         _native.bias_relu(y, b, *_flat(y), True, negative_slope)
@@ -322,6 +339,9 @@ class Conv:
         if problem.winograd:
             AVX2.winograd_forward(problem.tiles_back, dy, w, None, dx, True, False, 0.0, workspace)
             return
+        if (direct := problem.direct) is not None:
+            AVX2.direct_backward_data(direct, w, dy, dx, workspace)
+            return
         weights = w.reshape(problem.weights)
 
         def work(thread: int, image: int) -> None:
@@ -363,6 +383,9 @@ class Conv:
             return
         if (narrow := problem.narrow) is not None:
             AVX2.narrow_backward_weights(narrow, x, dy, dw, workspace)
+            return
+        if (direct := problem.direct) is not None:
+            AVX2.direct_backward_weights(direct, x, dy, dw, workspace)
             return
         sums = workspace.reshape(-1)[: problem.sums].reshape(problem.parts, *problem.weights)
 

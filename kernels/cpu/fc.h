@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "vectors.h"
+#include "products.h"
 
 namespace fc {
 
@@ -32,13 +32,13 @@ INLINE void share(Size panels, Size& first, Size& last) {
 INLINE void product(bool add, const float* a, Size row, Size step, const float* b, float* to, Size pitch, Size rows,
                     Size depth, Size columns) {
   if (columns >= kPanel) {
-    if (add) multiply<true>(a, row, step, b, to, pitch, rows, depth);
-    else multiply<false>(a, row, step, b, to, pitch, rows, depth);
+    if (add) multiply<true>(a, row, step, b, kPanel, to, pitch, rows, depth);
+    else multiply<false>(a, row, step, b, kPanel, to, pitch, rows, depth);
     return;
   }
   for (Size i = 0; i < rows; i++) {
     float sums[kPanel];
-    multiply_rows<1, false>(a + i * row, row, step, b, sums, kPanel, depth);
+    multiply_rows<1, false>(a + i * row, row, step, b, kPanel, sums, kPanel, depth);
     for (Size j = 0; j < columns; j++) to[i * pitch + j] = add ? to[i * pitch + j] + sums[j] : sums[j];
   }
 }
@@ -65,43 +65,6 @@ INLINE void pack_panels(const float* from, Size pitch, Size some, Size column, S
   }
 }
 
-// to (X, W) = or += products of X rows of x and W rows of w over `depth` columns. The W rows behind are fetched
-// meanwhile: pieces of rows are too short for the processor to see where they go on.
-template <int X, int W>
-INLINE void dots(const float* x, const float* w, Size pitch, Size depth, float* to, Size to_pitch, bool add, bool fetch) {
-  Vector sums[X][W] = {};
-  Size j = 0;
-  for (; j + kWidth <= depth; j += kWidth) {
-    Vector some[X];
-    for (int i = 0; i < X; i++) some[i] = load(x + i * pitch + j);
-#pragma GCC unroll 4
-    for (int k = 0; k < W; k++) {
-      if (fetch) __builtin_prefetch(w + (W + k) * pitch + j, 0, 2);
-      const Vector value = load(w + k * pitch + j);
-#pragma GCC unroll 3
-      for (int i = 0; i < X; i++) sums[i][k] += value * some[i];
-    }
-  }
-  for (int i = 0; i < X; i++) {
-    float found[W];
-    for (int k = 0; k < W; k++) {
-      if (j < depth) sums[i][k] += load_some(x + i * pitch + j, depth - j) * load_some(w + k * pitch + j, depth - j);
-      if (W < 4) found[k] = sum_lanes(sums[i][k]);
-    }
-    if (W == 4) sum_lanes_of_four(sums[i], found);
-    for (int k = 0; k < W; k++) to[i * to_pitch + k] = add ? to[i * to_pitch + k] + found[k] : found[k];
-  }
-}
-
-// For any number of rows of x; one or two are slow, so the last ones are shared out.
-template <int W>
-INLINE void dots_of_all(const Problem& g, const float* x, const float* w, Size depth, float* y, bool add) {
-  Size i = 0;
-  for (; i + 3 <= g.n && g.n - i != 4; i += 3) dots<3, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
-  for (; i + 2 <= g.n; i += 2) dots<2, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
-  if (i < g.n) dots<1, W>(x + i * g.c, w, g.c, depth, y + i * g.k, g.k, add, i == 0);
-}
-
 // y = x w^T + b
 inline void forward(const Problem& g, const float* x, const float* w, const float* bias, float* y) {
 #pragma omp parallel
@@ -112,8 +75,10 @@ inline void forward(const Problem& g, const float* x, const float* w, const floa
     for (Size c = 0; c < g.c; c += kDots) {
       const Size some = std::min(kDots, g.c - c);
       Size k = begin;
-      for (; k + 4 <= end; k += 4) dots_of_all<4>(g, x + c, w + k * g.c + c, some, y + k, c > 0);
-      for (; k < end; k++) dots_of_all<1>(g, x + c, w + k * g.c + c, some, y + k, c > 0);
+      for (; k + 4 <= end; k += 4) {
+        dots_of_all<4>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0, true);
+      }
+      for (; k < end; k++) dots_of_all<1>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0, true);
     }
     for (Size i = 0; bias && i < g.n; i++) {
       for (Size k = begin; k < end; k++) y[i * g.k + k] += bias[k];

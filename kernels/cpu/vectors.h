@@ -1,4 +1,4 @@
-// Eight floats at a time, by GCC's vector extensions, and a product of matrices made of them.
+// Eight floats at a time, by GCC's vector extensions.
 #pragma once
 
 #include <cstdint>
@@ -19,19 +19,16 @@ INLINE void store(float* to, Vector value) { *(Unaligned*)to = value; }
 // Not zero plus the value, which costs an addition: it is not the same for -0.
 INLINE Vector all(float v) { return (Vector){v, v, v, v, v, v, v, v}; }
 
-// The first `count` (0 to 8) floats, zeros behind them.
+// All ones in the first `count` (0 to 8) lanes.
+INLINE Lanes first_lanes(Size count) { return (Lanes){0, 1, 2, 3, 4, 5, 6, 7} < (int)count; }
+
+// The first `count` (0 to 8) floats, zeros behind them; what is behind is not touched.
 INLINE Vector load_some(const float* from, Size count) {
-  if (count == kWidth) return load(from);
-  float some[kWidth] = {};
-  std::memcpy(some, from, count * sizeof(float));
-  return load(some);
+  return __builtin_ia32_maskloadps256((const Vector*)from, first_lanes(count));
 }
 
 INLINE void store_some(float* to, Vector value, Size count) {
-  if (count == kWidth) return store(to, value);
-  float some[kWidth];
-  store(some, value);
-  std::memcpy(to, some, count * sizeof(float));
+  __builtin_ia32_maskstoreps256((Vector*)to, first_lanes(count), value);
 }
 
 INLINE float sum_lanes(Vector v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
@@ -91,51 +88,5 @@ INLINE void separate(const float* from, float* to, Size plane, Size channels, Si
   }
   for (; j < columns; j++) {
     for (Size c = 0; c < channels; c++) to[c * plane + j] = from[j * kWidth + c];
-  }
-}
-
-// to (ROWS, 16) = or += a (ROWS, depth) times b (depth, 16). a: rows `row` apart, steps of the depth `step` apart.
-template <int ROWS, bool ADD>
-INLINE void multiply_rows(const float* a, Size row, Size step, const float* b, float* to, Size pitch, Size depth) {
-  Vector low[ROWS], high[ROWS];
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; i++) {
-    low[i] = ADD ? load(to + i * pitch) : (Vector){};
-    high[i] = ADD ? load(to + i * pitch + kWidth) : (Vector){};
-  }
-  for (Size k = 0; k < depth; k++, a += step, b += 2 * kWidth) {
-    const Vector b0 = load(b), b1 = load(b + kWidth);
-#pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
-      const Vector value = all(a[i * row]);
-      low[i] += value * b0;
-      high[i] += value * b1;
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; i++) {
-    store(to + i * pitch, low[i]);
-    store(to + i * pitch + kWidth, high[i]);
-  }
-}
-
-// The same for any number of rows, six at a time: 12 sums, 2 factors and 1 number fill the 16 registers. Fewer than 4 rows
-// are slow, so the last ones are shared out.
-template <bool ADD>
-INLINE void multiply(const float* a, Size row, Size step, const float* b, float* to, Size pitch, Size rows, Size depth) {
-  Size i = 0;
-  for (; i + 6 <= rows && rows - i != 8 && rows - i != 7; i += 6) {
-    multiply_rows<6, ADD>(a + i * row, row, step, b, to + i * pitch, pitch, depth);
-  }
-  for (; i + 4 <= rows && rows - i != 5; i += 4) {
-    multiply_rows<4, ADD>(a + i * row, row, step, b, to + i * pitch, pitch, depth);
-  }
-  a += i * row;
-  to += i * pitch;
-  switch (rows - i) {
-    case 5: return multiply_rows<5, ADD>(a, row, step, b, to, pitch, depth);
-    case 3: return multiply_rows<3, ADD>(a, row, step, b, to, pitch, depth);
-    case 2: return multiply_rows<2, ADD>(a, row, step, b, to, pitch, depth);
-    case 1: return multiply_rows<1, ADD>(a, row, step, b, to, pitch, depth);
   }
 }

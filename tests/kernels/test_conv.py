@@ -50,6 +50,12 @@ CASES = {
     "a group for each channel": Case((2, 3, 4, 6), (6, 1, 2, 3), pad=(1, 0), group=3),
     "enough channels for Winograd": Case((2, 9, 6, 7), (10, 9, 3, 3), pad=(1, 2)),
     "a first layer, rows longer than 16": Case((10, 3, 5, 19), (6, 3, 3, 3), pad=(1, 0)),
+    "one channel a group, apart": Case((2, 3, 9, 11), (3, 1, 3, 2), (2, 3), (1, 1), (1, 2), 3),
+    "one channel a group, long rows": Case((2, 4, 5, 19), (4, 1, 3, 3), pad=(1, 1), group=4),
+    "a stride wider than the window": Case((2, 3, 9, 11), (4, 3, 2, 2), (3, 4)),
+    "a matrix in pieces": Case((1, 11, 30, 20), (3, 11, 5, 5), pad=(2, 2)),
+    "phases of which the narrower takes more rows": Case((1, 3, 5, 257), (2, 3, 1, 2), (1, 2)),
+    "many outputs": Case((1, 2, 5, 7), (70, 2, 2, 3)),
     "padding wider than the image": Case((2, 1, 2, 3), (2, 1, 2, 3), (2, 1), (3, 4)),
 }
 

@@ -14,6 +14,7 @@ from cvgg.kernels.interface import FusedKernels, Kernels, Segment
 FUNCTIONS = sorted(name for name in vars(Kernels) if not name.startswith("_"))
 CONV: dict[str, Any] = {"stride": (1, 1), "pad": (0, 0), "dilation": (1, 1), "group": 1}
 POOL: dict[str, Any] = {"window": (2, 2), "stride": (2, 2), "pad": (0, 0)}
+WORKSPACE = cpu.conv_workspace((1, 3, 2, 2), (4, 3, 2, 2), **CONV)
 LRN: dict[str, Any] = {"size": 3, "alpha": 1.0, "beta": 0.75}
 
 
@@ -80,7 +81,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "conv workspace": (
         lambda: conv((1, 3, 2, 2), (4, 3, 2, 2), (1, 4, 1, 1), workspace=f(59)),
-        "conv_forward: workspace needs 60: workspace 59",
+        f"conv_forward: workspace needs {WORKSPACE}: workspace 59",
     ),
     "conv bias": (
         lambda: cpu.conv_forward(
