@@ -4,13 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: help install demo test test-all mutants lint format proto prototxt dist size clean
+.PHONY: help install demo test test-all mutants sanitize bench lint format proto prototxt dist size clean
 
 help:
 	@echo "make demo      draw a database, train a small VGG net on it, test it (a few minutes)"
 	@echo "make test      all tests but the long sweeps"
 	@echo "make test-all  all tests"
 	@echo "make mutants   breaks the CUDA kernels place by place: do the tests notice? (half an hour)"
+	@echo "make sanitize  the C++ modules under the address and undefined-behaviour sanitizers"
+	@echo "make bench     the CPU engine beside its rivals: docs/results/cpu.md (an hour or two; TORCH=PYTHON)"
 	@echo "make lint      ruff, mypy, import rules"
 	@echo "make format    lay the code out"
 	@echo "make proto     netdef/caffe_pb2 from caffe.proto"
@@ -36,6 +38,19 @@ test-all: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python tools/mutants.py
+
+sanitize: $(READY)
+	$(BIN)/python tools/sanitize.py
+
+# TORCH: a Python that has torch. RIVALS: one that has onnxruntime and OpenCV. PHOTOS: a folder of .jpg to load.
+RIVALS ?= $(TORCH)
+BENCH_JSON ?= build/bench.json
+bench: $(READY)
+	@test -n "$(TORCH)" || { echo "make bench TORCH=PYTHON [RIVALS=PYTHON] [PHOTOS=FOLDER]: a Python that has torch," \
+		"and one that has onnxruntime and OpenCV: see tools/bench/requirements.txt"; exit 64; }
+	mkdir -p $(dir $(BENCH_JSON))
+	$(BIN)/python tools/bench_cpu.py --nets A,E --batches 1,8,32 --layers --loader --rounds 5 --torch $(TORCH) \
+		--rivals $(RIVALS) $(if $(PHOTOS),--photos $(PHOTOS)) --json $(BENCH_JSON) --report docs/results/cpu.md
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -191,7 +191,7 @@ def _facts(database: "Database") -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(read_regular(path))
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise DataError(f"{path}: not JSON: {fault}") from fault
     if not isinstance(facts, dict) or facts.get("records") != len(database):
         raise DataError(f"{path}: does not belong to this database of {len(database)} records")

@@ -12,9 +12,9 @@ from cvgg.errors import DataError
 Series: TypeAlias = dict[int, float]  # iteration -> value
 Point: TypeAlias = tuple[str, str, int, float]  # curve's kind, name, iteration, value
 
-_TESTING = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
-_LOSS = re.compile(r"Iteration (\d+)(?: \(.*\))?, loss = (\S+)")
-_RATE = re.compile(r"Iteration (\d+), lr = (\S+)")
+_TESTING = re.compile(r"Iteration (\d{1,18}), Testing net \(#(\d{1,9})\)")
+_LOSS = re.compile(r"Iteration (\d{1,18})(?: \(.*\))?, loss = (\S+)")
+_RATE = re.compile(r"Iteration (\d{1,18}), lr = (\S+)")
 _SCORE = re.compile(r"Test (score #\d+): (\S+)")  # the first Caffe
 _OUTPUT = re.compile(r"(Train|Test) net output #\d+: (.+?) = (\S+)( \(\* .* loss\))?")
 
@@ -86,7 +86,10 @@ def _of_records(path: str, lines: list[str]) -> Iterator[Point]:
         try:
             record: dict[str, Any] = json.loads(line)
             yield from _of_record(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),  # a number too large, brackets too deep
+        ) as fault:
             if number == len(lines):
                 return  # the process ended while it wrote
             raise DataError(f"{path}:{number}: no record of a training: {fault}") from fault

@@ -112,7 +112,7 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int | Buffer]]:
         if wire == VARINT:
             value, at = _varint(view, at)
             yield number, value
-        elif tag == _FLOAT_TAG:
+        elif tag == _FLOAT_TAG == view[start]:  # a tag may also be written in more bytes
             run, at = _floats(view, start)
             yield number, run
         else:

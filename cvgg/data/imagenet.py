@@ -299,7 +299,7 @@ def _devkit(path: Path, names: tuple[str, ...]) -> tuple[list[_Entry], tuple[str
     entries = []
     for line, word in enumerate(files[_TRUTH].split(), 1):
         where = f"{path}: {_TRUTH}:{line}"
-        if not word.isdigit() or int(word) not in known:
+        if not word.isdigit() or len(word) > 9 or int(word) not in known:
             raise DataError(f"{where}: {word.decode('latin-1')!r} is no class's ID in {_META}")
         label = _label(_synset(known[int(word)]), labels, where)
         entries.append(_Entry(f"ILSVRC2012_val_{line:08d}.JPEG", label, where))

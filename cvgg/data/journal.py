@@ -67,7 +67,10 @@ class Journal:
             job = {name: facts[name] for name in self.job}
             counts = {int(label): int(count) for label, count in facts["counts"].items()}
             kept, skipped = int(facts["kept"]), [str(reason) for reason in facts["skipped"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),  # a number too large, brackets too deep
+        ) as fault:
             raise DataError(
                 f"{found[0]}: damaged: remove {folder} and start from the beginning"
             ) from fault

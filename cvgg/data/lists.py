@@ -47,6 +47,7 @@ def _entry(line: str, where: str, number: int) -> Entry:
     digits = word.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise DataError(f"{where}: the label must be a whole number, is {word!r}")
-    if int(word) not in _LABELS:
+    # Python turns no text of more than 4300 digits into a number.
+    if len(digits) > 4300 or int(word) not in _LABELS:
         raise DataError(f"{where}: the label {word} does not fit in 32 bits")
     return Entry(name, int(word), number)

@@ -111,5 +111,5 @@ def _largest_label(folder: Path) -> int:
         return 0
     try:
         return int(json.loads(read_regular(path))["largest_label"])
-    except (ValueError, TypeError, KeyError) as fault:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as fault:
         raise DataError(f"{path}: not what convert-imagenet writes: {fault!r}") from fault

@@ -1,7 +1,9 @@
 """A folder with a net, a solver and a database, in which commands run and may fail."""
 
 import hashlib
+import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,14 @@ class Place:
             for path in sorted(self.folder.rglob("*"))
             if not path.name.endswith((*LOGS, "lock.mdb"))
         }
+
+
+def wait_for(path: Path) -> None:
+    """Returns once a process has made `path`."""
+    end = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        os.sched_yield()
 
 
 _TRAIN = ("--solver", "solver.prototxt", "--cpu", "--threads", "1")

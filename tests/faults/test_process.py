@@ -9,11 +9,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
-from faults.places import LOSS, Place
+from faults.places import LOSS, Place, wait_for
 
 from cvgg.commands.train import Remaining
 from cvgg.solver.report import Report
@@ -28,11 +28,13 @@ def start(place: Place, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=place.folder, stdout=pipe, stderr=pipe, text=True)
 
 
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
-        os.sched_yield()
+def wait_for_line(process: "subprocess.Popen[str]", text: str) -> None:
+    """Returns once the process has logged a line with `text`; one that does not is killed."""
+    assert process.stderr is not None
+    watch = threading.Timer(60, process.kill)
+    watch.start()
+    assert any(text in line for line in process.stderr)
+    watch.cancel()
 
 
 def endless(place: Place, snapshot: int = 1000) -> None:
@@ -56,15 +58,11 @@ def test_a_second_signal_ends_the_process_at_once__row_50(
     more = f"test_iter: {10**8} test_interval: 500 test_initialization: false base_lr"
     place.replace("solver.prototxt", "base_lr", more)
     process = start(place)
-    wait_for(place / "run.log")
+    wait_for_line(process, "Iteration 500, Testing")
     end = time.monotonic() + 60
-    while "Iteration 500, Testing" not in (place / "run.log").read_text():
+    while process.poll() is None:  # two of a kind that come too close are one
         assert time.monotonic() < end
-        time.sleep(0.02)
-    process.send_signal(number)
-    time.sleep(0.2)
-    assert process.poll() is None
-    process.send_signal(number)
+        process.send_signal(number)
     _, log = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "cvgg: stopped at once; the last snapshot stands" in log

@@ -17,7 +17,7 @@ def test_kernels_and_layers_are_right_on_a_processor_without_avx2() -> None:
             "-m",
             "not slow and not gpu",
             "-k",
-            "cpu or layers",
+            "cpu or (layers and not emulated)",
             f"--ignore={__file__}",
             f"--ignore={JOINED}",
         ),
