@@ -32,7 +32,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 # No -ffast-math: linked in, it would turn on flush-to-zero for the whole Python process. Nobody
 # looks at floating point's exception flags; -fno-trapping-math lets a choice between two values be
 # a blend instead of a branch, and changes no value.
-FLAGS = ["-O3", "-fno-trapping-math", "-fopenmp", "-Wall", "-Wextra"]
+FLAGS = ["-O3", "-fno-trapping-math", "-fno-math-errno", "-fopenmp", "-Wall", "-Wextra"]
 
 
 def extension(name: str, source: str, *flags: str) -> Pybind11Extension:

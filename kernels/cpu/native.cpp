@@ -278,6 +278,34 @@ float power(float base, float beta) {
   return std::pow(base, -beta);
 }
 
+// to = base^-beta. The usual beta has a loop of its own, which the compiler makes vectors of.
+void powers(const float* base, Size count, float beta, float* to) {
+  if (beta != 0.75f) {
+    for (Size i = 0; i < count; ++i) to[i] = std::pow(base[i], -beta);
+    return;
+  }
+  for (Size i = 0; i < count; ++i) {
+    const float root = std::sqrt(base[i]);
+    to[i] = 1.0f / (root * std::sqrt(root));
+  }
+}
+
+constexpr Size kColumns = 256;  // of a plane at a time: what all channels have there stays in L2
+
+// Runs f(image, channel, begin, some) over all channels of a piece of the planes, then over those of the next.
+template <class F>
+void by_columns(Size n, Size c, Size hw, F f) {
+  const Size pieces = (hw + kColumns - 1) / kColumns;
+#pragma omp parallel for collapse(2) schedule(static)
+  for (Size image = 0; image < n; ++image) {
+    for (Size piece = 0; piece < pieces; ++piece) {
+      const F own = f;  // see in_chunks
+      const Size begin = piece * kColumns, some = std::min(kColumns, hw - begin);
+      for (Size channel = 0; channel < c; ++channel) own(image, channel, begin, some);
+    }
+  }
+}
+
 void lrn_across_forward(const Floats& xs, Floats& ys, Floats& scales, Size n, Size c, Size hw, Size size, float alpha,
                         float beta, float k) {
   const float* x = in(xs);
@@ -286,20 +314,18 @@ void lrn_across_forward(const Floats& xs, Floats& ys, Floats& scales, Size n, Si
   const Size half = (size - 1) / 2;
   const float factor = alpha / static_cast<float>(size);
   py::gil_scoped_release release;
-#pragma omp parallel for schedule(static)
-  for (Size row = 0; row < n * c; ++row) {
-    const Size channel = row % c;
-    float* sum = scale + row * hw;
-    std::fill(sum, sum + hw, 0.0f);
+  by_columns(n, c, hw, [=](Size image, Size channel, Size begin, Size some) {
+    const float* from = x + image * c * hw + begin;
+    const Size at = (image * c + channel) * hw + begin;
+    float sum[kColumns] = {}, power[kColumns];
     for (Size other = std::max<Size>(channel - half, 0); other <= std::min(channel + half, c - 1); ++other) {
-      const float* from = x + (row - channel + other) * hw;
-      for (Size i = 0; i < hw; ++i) sum[i] += from[i] * from[i];
+      const float* line = from + other * hw;
+      for (Size i = 0; i < some; ++i) sum[i] += line[i] * line[i];
     }
-    for (Size i = 0; i < hw; ++i) {
-      sum[i] = k + factor * sum[i];
-      y[row * hw + i] = x[row * hw + i] * power(sum[i], beta);
-    }
-  }
+    for (Size i = 0; i < some; ++i) scale[at + i] = k + factor * sum[i];
+    powers(scale + at, some, beta, power);
+    for (Size i = 0; i < some; ++i) y[at + i] = x[at + i] * power[i];
+  });
 }
 
 void lrn_across_backward(const Floats& xs, const Floats& ys, const Floats& scales, const Floats& dys, Floats& dxs,
@@ -309,20 +335,16 @@ void lrn_across_backward(const Floats& xs, const Floats& ys, const Floats& scale
   const Size half = (size - 1) / 2;
   const float factor = 2.0f * alpha * beta / static_cast<float>(size);
   py::gil_scoped_release release;
-#pragma omp parallel for schedule(static)
-  for (Size row = 0; row < n * c; ++row) {
-    const Size channel = row % c;
-    float* to = dx + row * hw;
-    std::fill(to, to + hw, 0.0f);
+  by_columns(n, c, hw, [=](Size image, Size channel, Size begin, Size some) {
+    const Size at = (image * c + channel) * hw + begin;
+    float sum[kColumns] = {}, power[kColumns];
     for (Size other = std::max<Size>(channel - half, 0); other <= std::min(channel + half, c - 1); ++other) {
-      const Size from = (row - channel + other) * hw;
-      for (Size i = 0; i < hw; ++i) to[i] += dy[from + i] * y[from + i] / scale[from + i];
+      const Size from = (image * c + other) * hw + begin;
+      for (Size i = 0; i < some; ++i) sum[i] += dy[from + i] * y[from + i] / scale[from + i];
     }
-    for (Size i = 0; i < hw; ++i) {
-      const Size at = row * hw + i;
-      to[i] = dy[at] * power(scale[at], beta) - factor * x[at] * to[i];
-    }
-  }
+    powers(scale + at, some, beta, power);
+    for (Size i = 0; i < some; ++i) dx[at + i] = dy[at + i] * power[i] - factor * x[at + i] * sum[i];
+  });
 }
 
 // Sum of f(place) over the size x size cells around (i, j) that lie inside the plane.

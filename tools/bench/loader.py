@@ -227,6 +227,7 @@ def measure(said: argparse.Namespace, start: Callable[..., Any]) -> dict[str, An
             for runner in runners:
                 runner.close()
     about = {"images": said.images, "threads": said.threads, "bytes": size}
+    about["source"] = "photographs" if said.photos else "invented"
     return {**about, "seconds": seconds, "cpu_seconds": cpu}
 
 

@@ -1,4 +1,4 @@
-"""A net of the paper on cvgg's CPU engine, for bench_cpu.py."""
+"""A net of the paper on cvgg's CPU engine, for whole.py."""
 
 from pathlib import Path
 
