@@ -52,8 +52,9 @@ void narrow_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws
                     bool relu, float slope, Floats& workspaces) {
   const float *x = xs.data(), *w = ws.data(), *b = values(bias);
   float *y = ys.mutable_data(), *workspace = workspaces.mutable_data();
+  const Size size = workspaces.size();
   py::gil_scoped_release release;
-  narrow::forward(g, x, w, b, y, relu, slope, workspace);
+  narrow::forward(g, x, w, b, y, relu, slope, workspace, size);
 }
 
 void narrow_pool_forward(const narrow::Problem& g, const Floats& xs, const Floats& ws, const py::object& bias,

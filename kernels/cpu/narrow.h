@@ -26,27 +26,43 @@ struct Problem {
   Size padded() const { return n * c * plane(); }
   Size sums() const { return parts() * k * c * 9; }
   Size lines() const { return 2 * kOutputs * columns(); }  // of a thread
-  Size workspace(Size threads) const { return padded() + std::max(sums(), threads * lines()); }
-  // Threads that find room for their lines: a workspace may have been made for fewer than there are now.
-  int threads(Size size) const {
-    return (int)std::clamp<Size>((size - padded()) / lines(), 1, omp_get_max_threads());
-  }
+  Size window() const { return c * 4 * pitch(); }                 // of a thread: the rows that two of y see
+  Size own() const { return window() + lines(); }
+  Size workspace(Size threads) const { return std::max(padded() + sums(), threads * own()); }
+  // Threads that find room: a workspace may have been made for fewer than there are now.
+  int threads(Size size) const { return (int)std::clamp<Size>(size / own(), 1, omp_get_max_threads()); }
 };
+
+// One row of a plane with its padding: `row` counts from the padding above.
+inline void pad_row(const Problem& g, const float* plane, Size row, float* to) {
+  const Size from = row - g.pad_h, some = std::min(g.w, g.pitch() - g.pad_w);
+  if (from < 0 || from >= g.h) {
+    std::fill(to, to + g.pitch(), 0.f);
+    return;
+  }
+  std::fill(to, to + g.pad_w, 0.f);
+  std::copy_n(plane + from * g.w, some, to + g.pad_w);
+  std::fill(to + g.pad_w + some, to + g.pitch(), 0.f);
+}
 
 // x with its padding: (n, c, p + 2, pitch), zeros on all sides.
 inline void pad(const Problem& g, const float* x, float* to) {
 #pragma omp for collapse(2) schedule(static)
   for (Size plane = 0; plane < g.n * g.c; plane++) {
     for (Size row = 0; row < g.p + 2; row++) {
-      float* line = to + plane * g.plane() + row * g.pitch();
-      std::fill(line, line + g.pitch(), 0.f);
-      const Size from = row - g.pad_h, some = std::min(g.w, g.pitch() - g.pad_w);
-      if (from >= 0 && from < g.h) std::copy_n(x + (plane * g.h + from) * g.w, some, line + g.pad_w);
+      pad_row(g, x + plane * g.h * g.w, row, to + plane * g.plane() + row * g.pitch());
     }
   }
 }
 
-// One row of up to COUNT channels of y, whose planes lie `plane` apart.
+// The rows that two rows of y see, the first of them `row`: (c, 4, pitch).
+inline void pad_window(const Problem& g, const float* image, Size row, float* to) {
+  for (Size c = 0; c < g.c; c++) {
+    for (Size i = 0; i < 4; i++) pad_row(g, image + c * g.h * g.w, row + i, to + (c * 4 + i) * g.pitch());
+  }
+}
+
+// One row of up to COUNT channels of y, whose planes lie `plane` apart. x: its first row in a window (c, 4, pitch).
 template <int COUNT>
 INLINE void row_forward(const Problem& g, const float* x, const float* w, const float* bias, bool relu, float slope,
                         float* y, Size plane) {
@@ -55,7 +71,7 @@ INLINE void row_forward(const Problem& g, const float* x, const float* w, const 
     for (int i = 0; i < COUNT; i++) low[i] = high[i] = all(bias ? bias[i] : 0.f);
     for (Size c = 0; c < g.c; c++) {
       for (int r = 0; r < 3; r++) {
-        const float* from = x + c * g.plane() + r * g.pitch() + j;
+        const float* from = x + (c * 4 + r) * g.pitch() + j;
         for (int s = 0; s < 3; s++) {
           const Vector x0 = load(from + s), x1 = load(from + s + kWidth);
 #pragma GCC unroll 4
@@ -96,18 +112,20 @@ INLINE void some_rows(const Problem& g, Size some, const float* x, const float* 
 }
 
 inline void forward(const Problem& g, const float* x, const float* w, const float* bias, float* y, bool relu,
-                    float slope, float* workspace) {
-#pragma omp parallel
+                    float slope, float* workspace, Size size) {
+#pragma omp parallel num_threads(g.threads(size))
   {
-    pad(g, x, workspace);
+    float* window = workspace + omp_get_thread_num() * g.own();
 #pragma omp for collapse(2) schedule(static)
     for (Size image = 0; image < g.n; image++) {
-      for (Size row = 0; row < g.p; row++) {
-        const float* from = workspace + image * g.c * g.plane() + row * g.pitch();
+      for (Size row = 0; row < g.p; row += 2) {
+        pad_window(g, x + image * g.c * g.h * g.w, row, window);
         for (Size k = 0; k < g.k; k += kOutputs) {
           const float *weights = w + k * g.c * 9, *b = bias ? bias + k : nullptr;
-          float* to = y + ((image * g.k + k) * g.p + row) * g.q;
-          some_rows(g, std::min(kOutputs, g.k - k), from, weights, b, relu, slope, to, g.p * g.q);
+          for (Size i = 0; i < std::min<Size>(2, g.p - row); i++) {
+            float* to = y + ((image * g.k + k) * g.p + row + i) * g.q;
+            some_rows(g, std::min(kOutputs, g.k - k), window + i * g.pitch(), weights, b, relu, slope, to, g.p * g.q);
+          }
         }
       }
     }
@@ -120,16 +138,15 @@ inline void pool_forward(const Problem& g, const float* x, const float* w, const
   const Size rows = g.p / 2, columns = g.q / 2, pitch = g.columns();
 #pragma omp parallel num_threads(g.threads(size))
   {
-    pad(g, x, workspace);
-    float* lines = workspace + g.padded() + omp_get_thread_num() * g.lines();  // (2, 4 channels, pitch)
+    float *window = workspace + omp_get_thread_num() * g.own(), *lines = window + g.window();  // (2, 4 channels, pitch)
 #pragma omp for collapse(2) schedule(static)
     for (Size image = 0; image < g.n; image++) {
       for (Size row = 0; row < rows; row++) {
+        pad_window(g, x + image * g.c * g.h * g.w, 2 * row, window);
         for (Size k = 0; k < g.k; k += kOutputs) {
           const Size some = std::min(kOutputs, g.k - k);
           for (Size i = 0; i < 2; i++) {
-            const float* from = workspace + image * g.c * g.plane() + (2 * row + i) * g.pitch();
-            some_rows(g, some, from, w + k * g.c * 9, bias ? bias + k : nullptr, true, 0.f,
+            some_rows(g, some, window + i * g.pitch(), w + k * g.c * 9, bias ? bias + k : nullptr, true, 0.f,
                       lines + i * kOutputs * pitch, pitch);
           }
           unsigned char* code = codes + (image * rows + row) * columns * pool::code_bytes(g.k) + k / kOutputs;

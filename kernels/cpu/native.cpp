@@ -55,6 +55,18 @@ double sum_chunks(Size count, F f) {
   return std::accumulate(parts, parts + chunks, 0.0);
 }
 
+// Sum of f(i) over begin .. end, eight numbers side by side: one after the other would wait for each addition.
+template <class F>
+double side_by_side(Size begin, Size end, F f) {
+  double sums[8] = {};
+  Size i = begin;
+  for (; i + 8 <= end; i += 8) {
+    for (int lane = 0; lane < 8; ++lane) sums[lane] += f(i + lane);
+  }
+  for (; i < end; ++i) sums[0] += f(i);
+  return std::accumulate(sums, sums + 8, 0.0);
+}
+
 // ---- convolution: one image a call; the Python side gives images to threads
 
 struct Window {
@@ -156,8 +168,7 @@ void bias_backward(const Floats& dys, Floats& dbs, Size n, Size k, Size pq) {
   for (Size channel = 0; channel < k; ++channel) {
     double sum = 0;
     for (Size image = 0; image < n; ++image) {
-      const float* from = dy + (image * k + channel) * pq;
-      for (Size i = 0; i < pq; ++i) sum += from[i];
+      sum += side_by_side(0, pq, [from = dy + (image * k + channel) * pq](Size i) { return double{from[i]}; });
     }
     db[channel] += static_cast<float>(sum);
   }
@@ -745,13 +756,7 @@ double sum_of_squares(const Floats& xs) {
   const Size count = xs.size();
   py::gil_scoped_release release;
   return sum_chunks(count, [=](Size begin, Size end) {
-    double sums[8] = {};  // side by side: one after the other would wait for each addition
-    Size i = begin;
-    for (; i + 8 <= end; i += 8) {
-      for (int lane = 0; lane < 8; ++lane) sums[lane] += double{x[i + lane]} * x[i + lane];
-    }
-    for (; i < end; ++i) sums[0] += double{x[i]} * x[i];
-    return std::accumulate(sums, sums + 8, 0.0);
+    return side_by_side(begin, end, [x](Size i) { return double{x[i]} * x[i]; });
   });
 }
 
