@@ -185,6 +185,7 @@ inline void weights(const Problem& g, const float* w, bool turned, Size k, Size 
       for (Size lane = 0; lane < kWidth; lane++) {
         from[lane] = lane < lanes ? load(window + lane * output) : (Vector){};
         if (lane < lanes) last[lane] = window[lane * output + 8];
+        __builtin_prefetch(window + lane * output + kChunk * channel, 0, 2);  // the next chunk's, which come from memory
       }
       transpose(from);
       from[8] = load(last);
