@@ -72,6 +72,7 @@ INLINE void row_forward(const Problem& g, const float* x, const float* w, const 
     for (Size c = 0; c < g.c; c++) {
       for (int r = 0; r < 3; r++) {
         const float* from = x + (c * 4 + r) * g.pitch() + j;
+#pragma GCC unroll 1  // else the compiler mixes the taps and has too few registers
         for (int s = 0; s < 3; s++) {
           const Vector x0 = load(from + s), x1 = load(from + s + kWidth);
 #pragma GCC unroll 4
