@@ -1,5 +1,5 @@
-// Fully connected layers: products of matrices in which the weights are read once, in panels of 16 columns that are
-// packed on the way.
+// Fully connected layers: products of matrices in which the weights are read once for up to 64 images. Forward goes along
+// their rows; the ways back pack panels of 16 columns.
 #pragma once
 
 #include <omp.h>
