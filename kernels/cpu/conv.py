@@ -198,8 +198,8 @@ def relu_bias_backward(
 
 
 class Conv:
-    """The functions of convolution. `fast`: by Winograd where that is possible: two to three times
-    as fast as the products themselves, and a third as exact."""
+    """The functions of convolution. `fast`: by Winograd where that is possible: faster than the
+    products themselves and less exact; tests/kernels/test_winograd.py has the bounds of both."""
 
     def __init__(self, *, fast: bool) -> None:
         self._fast = fast

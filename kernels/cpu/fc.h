@@ -76,9 +76,9 @@ inline void forward(const Problem& g, const float* x, const float* w, const floa
       const Size some = std::min(kDots, g.c - c);
       Size k = begin;
       for (; k + 4 <= end; k += 4) {
-        dots_of_all<4>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0, true);
+        dots_of_all<4>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0);
       }
-      for (; k < end; k++) dots_of_all<1>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0, true);
+      for (; k < end; k++) dots_of_all<1>(x + c, g.c, g.n, w + k * g.c + c, g.c, some, y + k, g.k, c > 0);
     }
     for (Size i = 0; bias && i < g.n; i++) {
       for (Size k = begin; k < end; k++) y[i * g.k + k] += bias[k];

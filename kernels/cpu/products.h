@@ -92,13 +92,13 @@ INLINE void dots(const float* x, Size x_pitch, const float* w, Size pitch, Size 
 // For `rows` rows of x; one or two are slow, so the last ones are shared out.
 template <int W>
 INLINE void dots_of_all(const float* x, Size x_pitch, Size rows, const float* w, Size pitch, Size depth, float* to,
-                        Size to_pitch, bool add, bool fetch) {
+                        Size to_pitch, bool add) {
   Size i = 0;
   for (; i + 3 <= rows && rows - i != 4; i += 3) {
-    dots<3, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, fetch && i == 0);
+    dots<3, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, i == 0);
   }
   for (; i + 2 <= rows; i += 2) {
-    dots<2, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, fetch && i == 0);
+    dots<2, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, i == 0);
   }
-  if (i < rows) dots<1, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, fetch && i == 0);
+  if (i < rows) dots<1, W>(x + i * x_pitch, x_pitch, w, pitch, depth, to + i * to_pitch, to_pitch, add, i == 0);
 }
