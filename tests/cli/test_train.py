@@ -62,7 +62,10 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("memory", "cut", "there"),
-    [("64M", "in one pass", "64"), ("40K", "in (2 micro-batches of 3|3 micro-batches of 2)", "0.0391")],
+    [
+        ("64M", "in one pass", "64"),
+        ("40K", "in (2 micro-batches of 3|3 micro-batches of 2)", "0.0391"),
+    ],
 )
 def test_what_it_needs_and_may_use_is_told_before_it_trains(
     memory: str, cut: str, there: str, tmp_path: Path
